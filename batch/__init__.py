@@ -1,0 +1,1 @@
+"""Bronze to Silver, Gold, publication and the morning report."""

@@ -1,0 +1,54 @@
+"""The night's batch steps: `python batch/night.py STEP --business-date D --run-id R`. Each is safe to run again.
+
+silver  merge Silver up to what Bronze holds, check Silver
+gold    build the candidate with dbt, check it, score the night, publish what passed
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from pathlib import Path
+
+# spark-submit runs this file by its path: the project's root must be importable.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pyspark.sql import SparkSession
+
+from batch import captured_tables, clicks, inventory_levels
+from batch.gold import build_candidate
+from batch.publish import publish
+from lakehouse import metrics, night_step
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+from lakehouse.tables import SILVER_CAPTURED
+from quality import gate, validation
+from quality.score import record_scores
+
+log = get_logger(__name__)
+
+
+def silver(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
+    """Silver holds what Bronze holds. Returns the number of merged events."""
+    merged = sum(captured_tables.run(spark, settings, table) for table in SILVER_CAPTURED)
+    merged += inventory_levels.run(spark, settings) + clicks.run(spark, settings)
+    gate.require(spark, settings, "silver", business_date, run_id)
+    return merged
+
+
+def gold(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
+    """Readers see this night's checked Gold, or stay on the last good version. Returns the rows that were published."""
+    try:
+        build_candidate(spark, settings, business_date, run_id)
+        gate.require(spark, settings, "candidate", business_date, run_id)
+    finally:
+        # A night that fails is scored too: the report must say what took the points.
+        score = record_scores(spark, settings, business_date, run_id)
+        metrics.push_score(settings, "night_gold", score)
+    log.info("night_scored", business_date=business_date, score=score)
+    return publish(spark, settings, business_date, run_id)
+
+
+if __name__ == "__main__":
+    validation.load_ahead()
+    night_step.main({"silver": silver, "gold": gold})

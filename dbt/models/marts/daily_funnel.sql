@@ -1,0 +1,56 @@
+with clicks as (
+
+    select * from {{ ref('stg_clicks') }}
+
+),
+
+-- A session that runs past midnight belongs to the day on which it began.
+sessions as (
+
+    select
+        session_id,
+        min(event_date) as event_date,
+        max(event_type = 'product_view') as has_view,
+        max(event_type = 'add_to_cart') as has_cart,
+        max(event_type = 'checkout') as has_checkout,
+        max(event_type = 'purchase') as has_purchase
+    from clicks
+    group by session_id
+
+),
+
+counted as (
+
+    select
+        event_date,
+        count(*) as sessions,
+        count_if(has_view) as view_sessions,
+        count_if(has_cart) as cart_sessions,
+        count_if(has_checkout) as checkout_sessions,
+        count_if(has_purchase) as purchase_sessions,
+        count_if(has_view and has_cart) as view_and_cart_sessions,
+        count_if(has_cart and has_checkout) as cart_and_checkout_sessions,
+        count_if(has_checkout and has_purchase) as checkout_and_purchase_sessions
+    from sessions
+    group by event_date
+
+),
+
+final as (
+
+    select
+        event_date,
+        sessions,
+        view_sessions,
+        cart_sessions,
+        checkout_sessions,
+        purchase_sessions,
+        cast(view_and_cart_sessions / nullif(view_sessions, 0) as decimal(5, 4)) as view_to_cart_rate,
+        cast(cart_and_checkout_sessions / nullif(cart_sessions, 0) as decimal(5, 4)) as cart_to_checkout_rate,
+        cast(checkout_and_purchase_sessions / nullif(checkout_sessions, 0) as decimal(5, 4)) as checkout_to_purchase_rate,
+        cast(purchase_sessions / sessions as decimal(5, 4)) as conversion_rate
+    from counted
+
+)
+
+select * from final

@@ -1,0 +1,219 @@
+"""What must be true at the end of a demo. Read by an independent engine (DuckDB on the Delta logs), compared with
+the shop's account.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from infra.shop.account import Account, ExpectedAlert
+from lakehouse import direct_read
+from lakehouse.settings import Settings
+from lakehouse.tables import SILVER_CAPTURED, STREAMS, CapturedTable
+from streaming.alert_messages import TITLES
+from streaming.inspection import alerts_raised, quarantine_counts
+
+ALERT_LINE = re.compile(r"(?P<title>:\w+: \*[^*]+\*): (?:.* \()?`(?P<sku>[^`]+)`\)? in `(?P<warehouse>[^`]+)`")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: what was expected (and who says so), what was found."""
+
+    name: str
+    expected: Any
+    found: Any
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two are equal."""
+        return bool(self.expected == self.found)
+
+    @property
+    def summary(self) -> str:
+        """The common value, or both values side by side; long ones by their size."""
+        return _brief(self.found) if self.holds else f"expected {_brief(self.expected)}, found {_brief(self.found)}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Counter):
+        return f"{value.total()} in all"
+    if isinstance(value, dict) and len(value) > 6:
+        return f"{len(value)} days, {sum(one or 0 for one in value.values())}"
+    text = str(value) if value or isinstance(value, int) else "none"
+    return text if len(text) < 160 else f"{text[:160]}..."
+
+
+def all_checks(settings: Settings, account: Account, orders_csv: Path | None) -> Iterator[Check]:
+    """Every comparison of the demo, in the order of the data's way."""
+    yield Check("shop: nothing begun without an outcome", 0, len(account.unsettled))
+    yield from _bronze(settings, account)
+    yield from _quarantine(settings, account)
+    for stream in STREAMS:
+        balanced = [entry.balances for entry in direct_read.ledger_entries(settings, stream)]
+        yield Check(f"ledger of {stream}: batches that balance", len(balanced), sum(balanced))
+    for table in SILVER_CAPTURED:
+        yield silver_equals_postgres(settings, table)
+    yield _clicks_once(settings, account)
+    yield _revenue(settings, orders_csv)
+    yield from _alerts(settings, account)
+
+
+def _one(settings: Settings, table: str, expression: str) -> Any:
+    connection = direct_read.connect(settings, table)
+    layer, _, name = table.partition(".")
+    return direct_read.rows(connection, f'select {expression} from "{layer}"."{name}"')[0][0]  # noqa: S608 - both are ours
+
+
+def _bronze(settings: Settings, account: Account) -> Iterator[Check]:
+    yield Check(
+        "inventory: good events in Bronze",
+        account.inventory.good,
+        _one(settings, "bronze.inventory_events", "count(*)"),
+    )
+    ids = _one(settings, "bronze.inventory_events", "list(event_id)")
+    yield Check("inventory: event ids in Bronze, one by one", Counter(account.inventory.event_ids), Counter(ids or []))
+    yield Check("clicks: good lines in Bronze", account.clicks.good, _one(settings, "bronze.click_events", "count(*)"))
+    objects = _one(settings, "bronze.click_events", "count(distinct _source_file)")
+    yield Check("clicks: objects in Bronze", account.clicks.objects, objects)
+    for table in ("customers", "products", "orders"):
+        expected = {op: n for op, n in account.changes.events(table).items() if op != "tombstone" and n}
+        connection = direct_read.connect(settings, f"bronze.{table}_changes")
+        sql = f'select op, count(*) from "bronze"."{table}_changes" group by op'  # noqa: S608 - the name is ours
+        yield Check(f"{table}: change events in Bronze by kind", expected, dict(direct_read.rows(connection, sql)))
+
+
+def _quarantine(settings: Settings, account: Account) -> Iterator[Check]:
+    found = quarantine_counts(settings)
+    sources = {
+        "inventory_events": account.inventory.bad,
+        "click_events": account.clicks.bad,
+        "orders_changes": account.changes.bad,
+    }
+    for stream in STREAMS:
+        expected = +sources.get(stream, Counter())
+        yield Check(f"quarantine of {stream} by reason", dict(expected), dict(found.get(stream, Counter())))
+
+
+def silver_equals_postgres(settings: Settings, table: CapturedTable) -> Check:
+    """Silver and the table in Postgres as two bags of rows, value by value."""
+    columns = ", ".join(table.columns.names)
+    with psycopg.connect(**settings.postgres_conninfo) as connection:  # type: ignore[arg-type]
+        source = connection.execute(f"select {columns} from {table.name}").fetchall()  # noqa: S608 - the names are ours
+    lake = direct_read.rows(
+        direct_read.connect(settings, table.silver.name),
+        f'select {columns} from "silver"."{table.name}"',  # noqa: S608
+    )
+    expected, found = Counter(map(_plain, source)), Counter(map(_plain, lake))
+    differing = (expected - found) + (found - expected)
+    return Check(f"silver.{table.name} equals Postgres, row by row ({len(source)} rows)", [], list(differing)[:3])
+
+
+def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.timestamp() if isinstance(value, datetime) else value for value in row)
+
+
+def _clicks_once(settings: Settings, account: Account) -> Check:
+    return Check(
+        "silver.clicks: events without their repeats",
+        account.clicks.events,
+        _one(settings, "silver.clicks", "count(*)"),
+    )
+
+
+def _revenue(settings: Settings, orders_csv: Path | None) -> Check:
+    """Revenue per day in the published table against a few independent lines over the source."""
+    connection = direct_read.connect(settings, "gold.agg_daily_sales")
+    sql = 'select order_date, sum(revenue) from "gold"."agg_daily_sales" group by 1'
+    found = {day: Decimal(str(revenue)) for day, revenue in direct_read.rows(connection, sql)}
+    if orders_csv:
+        expected = _revenue_of_file(orders_csv)
+        return Check(
+            "revenue per day equals the invoice file, to the cent", expected, {day: found.get(day) for day in expected}
+        )
+    query = """select o.order_date, sum(o.amount) from orders o join products p using (product_id)
+               where o.status <> 'cancelled' and p.category <> 'Fees' group by 1"""
+    with psycopg.connect(**settings.postgres_conninfo) as source:  # type: ignore[arg-type]
+        expected = dict(source.execute(query).fetchall())
+    return Check("revenue per day equals Postgres, to the cent", expected, found)
+
+
+# Stock codes that are charges, not goods (README, "What counts as revenue").
+CHARGES = {"POST", "D", "DOT", "M", "C2", "S", "B", "BANK CHARGES", "AMAZONFEE", "CRUK", "PADS"}
+
+
+def _is_charge(code: str) -> bool:
+    return code.strip().upper() in CHARGES or code.strip().lower().startswith("gift_")
+
+
+def _day_of(text: str) -> date:
+    for written in ("%m/%d/%y %H:%M", "%m/%d/%Y %H:%M", "%Y-%m-%d %H:%M:%S"):
+        try:
+            return datetime.strptime(text.strip(), written).date()  # noqa: DTZ007 - a shop's own wall clock
+        except ValueError:
+            continue
+    raise ValueError(f"{text!r} is no date of an invoice file")
+
+
+def _revenue_of_file(orders_csv: Path) -> dict[date, Decimal]:
+    """Sales less returns, without fees: the rules of the README, in a few lines that share nothing with dbt."""
+    revenue: dict[date, Decimal] = {}
+    with orders_csv.open(encoding="utf-8", errors="replace", newline="") as lines:
+        for line in csv.DictReader(lines):
+            if not _is_charge(line["StockCode"]):
+                amount = (int(line["Quantity"]) * Decimal(line["UnitPrice"])).quantize(Decimal("0.01"), ROUND_HALF_UP)
+                day = _day_of(line["InvoiceDate"])
+                revenue[day] = revenue.get(day, Decimal(0)) + amount
+    return revenue
+
+
+def raised(settings: Settings) -> Counter[ExpectedAlert]:
+    """The alerts in `ops.alerts`, by product, warehouse and kind."""
+    return Counter(
+        ExpectedAlert(str(row["sku"]), str(row["warehouse_id"]), str(row["kind"])) for row in alerts_raised(settings)
+    )
+
+
+def told(settings: Settings) -> Counter[ExpectedAlert]:
+    """The alerts that the Slack stand-in received, read from the text of its messages."""
+    record = settings.home / "stack" / "slack" / "messages.jsonl"
+    lines = record.read_text("utf-8").splitlines() if record.is_file() else []
+    texts = [line for message in lines for line in json.loads(message)["payload"].get("text", "").splitlines()]
+    kinds = {title: kind for kind, title in TITLES.items()}
+    found = (ALERT_LINE.match(text) for text in texts)
+    return Counter(
+        ExpectedAlert(m["sku"], m["warehouse"], kinds[m["title"]]) for m in found if m and m["title"] in kinds
+    )
+
+
+def has_own_webhook(settings: Settings) -> bool:
+    """Whether messages go to a real Slack, where nobody can read them back."""
+    return "127.0.0.1" not in settings.slack_webhook.get_secret_value()
+
+
+def missing_alerts(settings: Settings, account: Account) -> list[ExpectedAlert]:
+    """Alerts that the shop expects and that were not raised."""
+    return list((Counter(account.expected_alerts) - raised(settings)).elements())
+
+
+def untold_alerts(settings: Settings) -> list[ExpectedAlert]:
+    """Alerts that were raised and did not arrive at the Slack stand-in."""
+    return [] if has_own_webhook(settings) else list((raised(settings) - told(settings)).elements())
+
+
+def _alerts(settings: Settings, account: Account) -> Iterator[Check]:
+    # Reorder points that earlier nights computed may lie above the default: then there are more alerts, never fewer.
+    yield Check("low stock: alerts that the shop expects and nobody raised", [], missing_alerts(settings, account))
+    if not has_own_webhook(settings):
+        yield Check("low stock: messages at Slack, one for each alert", raised(settings), told(settings))

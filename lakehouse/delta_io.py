@@ -1,0 +1,155 @@
+"""The only reader and writer of Delta tables. Tables are addressed by path; a catalog is never needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from lakehouse.errors import SchemaMismatch, TableMissing
+from lakehouse.settings import Settings
+from lakehouse.tables import TableSpec
+
+MADE_BY = {
+    "bronze": "lakehouse stream all --until-caught-up",
+    "silver": "lakehouse batch silver",
+    "candidate": "lakehouse batch gold",
+    "gold": "lakehouse batch gold",
+}
+USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What makes a write happen once: an application id bound to the checkpoint, and the batch's number."""
+
+    application: str
+    batch: int
+
+
+def exists(spark: SparkSession, spec: TableSpec, settings: Settings) -> bool:
+    """Whether there is a Delta table at the path of `spec`."""
+    return DeltaTable.isDeltaTable(spark, spec.path(settings))
+
+
+def ensure(spark: SparkSession, spec: TableSpec, settings: Settings) -> DeltaTable:
+    """Create the table empty where it is absent; never changes one that exists."""
+    if not exists(spark, spec, settings):
+        builder = DeltaTable.createIfNotExists(spark).location(spec.path(settings)).addColumns(spec.schema)
+        builder = builder.comment(spec.comment)
+        if spec.partition_by:
+            builder = builder.partitionedBy(*spec.partition_by)
+        for name, value in spec.properties.items():
+            builder = builder.property(name, value)
+        builder.execute()
+    return DeltaTable.forPath(spark, spec.path(settings))
+
+
+def table(spark: SparkSession, spec: TableSpec, settings: Settings) -> DeltaTable:
+    """The Delta handle of a table. Raises `TableMissing`."""
+    if not exists(spark, spec, settings):
+        raise TableMissing(spec.name, spec.path(settings), MADE_BY.get(spec.layer, "lakehouse night run"))
+    return DeltaTable.forPath(spark, spec.path(settings))
+
+
+def read(spark: SparkSession, spec: TableSpec, settings: Settings, version: int | None = None) -> DataFrame:
+    """The rows of a table, as of `version` or now. Raises `TableMissing`."""
+    table(spark, spec, settings)
+    reader = spark.read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    return reader.load(spec.path(settings))
+
+
+def version(spark: SparkSession, spec: TableSpec, settings: Settings) -> int:
+    """Number of the newest commit. Raises `TableMissing`."""
+    newest = table(spark, spec, settings).history(1).select("version").first()
+    return int(newest[0]) if newest else 0
+
+
+def newest_metadata(spark: SparkSession, spec: TableSpec, settings: Settings, field: str) -> dict[str, Any]:
+    """The metadata of the newest commit that carries `field`, as a dictionary; empty where there is none."""
+    if not exists(spark, spec, settings):
+        return {}
+    history = table(spark, spec, settings).history().select("version", "userMetadata").where("userMetadata is not null")
+    for row in history.orderBy("version", ascending=False).toLocalIterator():
+        try:
+            entry = json.loads(row["userMetadata"])
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and field in entry:
+            return entry
+    return {}
+
+
+def fits(frame: DataFrame, spec: TableSpec) -> DataFrame:
+    """The frame itself if it has exactly the declared columns and types. Raises `SchemaMismatch` with all
+    differences.
+    """
+    found = {field.name: field.dataType for field in frame.schema}
+    wanted = {field.name: field.dataType for field in spec.schema}
+    missing = [name for name in wanted if name not in found]
+    unexpected = [name for name in found if name not in wanted]
+    retyped = [
+        f"{name} ({found[name].simpleString()} instead of {wanted[name].simpleString()})"
+        for name in wanted
+        # simpleString leaves nullability out: Delta columns are nullable, and that is not part of our declarations.
+        if name in found and found[name].simpleString() != wanted[name].simpleString()
+    ]
+    if missing or unexpected or retyped:
+        raise SchemaMismatch(spec.name, missing, unexpected, retyped)
+    return frame.select(*spec.columns)
+
+
+def append_once(frame: DataFrame, spec: TableSpec, settings: Settings, mark: Mark, metadata: str = "") -> None:
+    """Append the rows in one commit, unless the table already holds the commit of this `mark`."""
+    writer = fits(frame, spec).write.format("delta").mode("append")
+    writer = writer.option("txnAppId", mark.application).option("txnVersion", mark.batch)
+    if metadata:
+        writer = writer.option("userMetadata", metadata)
+    writer.save(spec.path(settings))
+
+
+def append(frame: DataFrame, spec: TableSpec, settings: Settings, metadata: str = "") -> None:
+    """Append the rows in one commit; creates the table where it is absent."""
+    ensure(frame.sparkSession, spec, settings)
+    writer = fits(frame, spec).write.format("delta").mode("append")
+    if metadata:
+        writer = writer.option("userMetadata", metadata)
+    writer.save(spec.path(settings))
+
+
+def overwrite(
+    frame: DataFrame, spec: TableSpec, settings: Settings, metadata: str = "", where: str | None = None
+) -> None:
+    """Replace all rows (or those that match `where`, a predicate that is ours) in one commit."""
+    ensure(frame.sparkSession, spec, settings)
+    writer = fits(frame, spec).write.format("delta").mode("overwrite")
+    if where:
+        writer = writer.option("replaceWhere", where)
+    if metadata:
+        writer = writer.option("userMetadata", metadata)
+    writer.save(spec.path(settings))
+
+
+def replace(frame: DataFrame, spec: TableSpec, settings: Settings, metadata: str) -> None:
+    """Replace rows and columns of a table in one commit, also its first: readers see all of the old or all of the
+    new.
+    """
+    writer = frame.write.format("delta").mode("overwrite").option("overwriteSchema", True)
+    writer.option("userMetadata", metadata).save(spec.path(settings))
+
+
+@contextmanager
+def commit_metadata(spark: SparkSession, entry: dict[str, Any]) -> Iterator[None]:
+    """Give the commits inside the block this metadata (MERGE takes none as an option)."""
+    spark.conf.set(USER_METADATA, json.dumps(entry, default=str, separators=(",", ":")))
+    try:
+        yield
+    finally:
+        spark.conf.unset(USER_METADATA)

@@ -1,0 +1,65 @@
+"""Reading Delta tables without Spark, for commands that must answer at once and for checks by an independent reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+from deltalake import DeltaTable
+
+from lakehouse.ledger_entry import ENTRY, Entry
+from lakehouse.settings import Settings
+
+
+def _storage(settings: Settings) -> dict[str, str]:
+    if "://" not in settings.warehouse:
+        return {}
+    options = {
+        "AWS_REGION": settings.s3_region,
+        "AWS_ACCESS_KEY_ID": settings.s3_access_key.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),
+        "AWS_ENDPOINT_URL": settings.s3_endpoint,
+        "AWS_ALLOW_HTTP": str(settings.s3_endpoint.startswith("http:")).lower(),
+    }
+    return {name: value for name, value in options.items() if value}
+
+
+def open_table(settings: Settings, name: str, version: int | None = None) -> DeltaTable | None:
+    """The Delta table `layer.table`, or None where there is none yet."""
+    layer, _, table = name.partition(".")
+    uri = f"{settings.warehouse}/{layer}/{table}".replace("s3a://", "s3://")
+    options = _storage(settings)
+    if not DeltaTable.is_deltatable(uri, options):
+        return None
+    return DeltaTable(uri, version=version, storage_options=options)
+
+
+def connect(settings: Settings, *names: str) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection in which each existing table is a view `layer.table`; times are shown in UTC."""
+    connection = duckdb.connect()
+    connection.execute("set timezone = 'UTC'")
+    for name in names:
+        table = open_table(settings, name)
+        if table is not None:
+            layer, _, short = name.partition(".")
+            connection.execute(f'create schema if not exists "{layer}"')
+            source = f"{layer}__{short}".replace("/", "__")
+            connection.register(source, table.to_pyarrow_dataset())
+            connection.execute(f'create view "{layer}"."{short}" as select * from "{source}"')  # noqa: S608 - ours
+    return connection
+
+
+def ledger_entries(settings: Settings, stream: str) -> Iterator[Entry]:
+    """The ledger entries in the commits of a Bronze table, oldest first."""
+    table = open_table(settings, f"bronze.{stream}")
+    for commit in reversed(table.history()) if table else ():
+        metadata = commit.get("userMetadata") or ""
+        if ENTRY in metadata:
+            yield Entry.from_dict(json.loads(metadata)[ENTRY])
+
+
+def rows(connection: duckdb.DuckDBPyConnection, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """All rows of a query with positional parameters."""
+    return connection.execute(sql, list(parameters)).fetchall()

@@ -1,0 +1,85 @@
+"""One class per cause. A message says what was found, what was expected, and what to do.
+
+Trouble of a row is data (it goes to the quarantine); an exception means that the run must stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class LakehouseError(Exception):
+    """Base of everything that the front door prints as one sentence instead of a stack trace."""
+
+
+class BadSettings(LakehouseError):
+    """Settings are missing or malformed; lists all of them together, each by its variable's name."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"These settings are missing or malformed (see infra/env/local.env.example):\n{lines}")
+
+
+class UnsafeIdentifier(LakehouseError):
+    """A name from outside does not match the grammar that may reach SQL."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"The name {found!r} can't be used: expected {expected}.")
+
+
+class TableMissing(LakehouseError):
+    """A table that a step reads does not exist yet."""
+
+    def __init__(self, name: str, path: str, made_by: str) -> None:
+        super().__init__(f"The table {name} does not exist at {path}. Run `{made_by}` first.")
+
+
+class SchemaMismatch(LakehouseError):
+    """A frame does not have the declared columns; lists all differences by kind."""
+
+    def __init__(self, table: str, missing: Sequence[str], unexpected: Sequence[str], retyped: Sequence[str]) -> None:
+        kinds = (("missing", missing), ("unexpected", unexpected), ("of another type", retyped))
+        found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds if names)
+        super().__init__(f"The rows do not fit {table}: {found}. Change the transform or the declared table together.")
+
+
+class BatchDoesNotBalance(LakehouseError):
+    """What a batch promised is not what it holds; nothing of it was committed."""
+
+    def __init__(self, stream: str, batch: int, promised: int, found: int, parts: str) -> None:
+        super().__init__(
+            f"Batch {batch} of {stream} does not balance: its offsets promise {promised} rows and {found} were found "
+            f"({parts}). Nothing of it was committed. Compare `lakehouse ledger` with the broker before starting again."
+        )
+
+
+class LeaseHeld(LakehouseError):
+    """Another driver already writes these tables."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(
+            f"Another process already runs {name} ({holder}). Stop it first, or leave the work to it: "
+            "two drivers must not write one table."
+        )
+
+
+class ServiceUnreachable(LakehouseError):
+    """A service that a step needs does not answer."""
+
+    def __init__(self, service: str, address: str, cure: str) -> None:
+        super().__init__(f"{service} does not answer at {address}. {cure}")
+
+
+class GateClosed(LakehouseError):
+    """A check that must hold did not, so readers stay on the last good version."""
+
+    def __init__(self, layer: str, failures: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(failures)} check(s) of the {layer} layer failed: {'; '.join(failures)}. "
+            "Nothing was published; see `lakehouse quality` for the rows behind each."
+        )
+
+
+class StepFailed(LakehouseError):
+    """A step of the night failed for a reason that its own message names."""

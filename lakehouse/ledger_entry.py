@@ -1,0 +1,69 @@
+"""A ledger entry: what became of one micro-batch. Plain Python, so that commands can read it without Spark."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+ENTRY = "lakehouse_ledger"
+
+
+@dataclass(frozen=True)
+class OffsetRange:
+    """Offsets `from_offset` (included) to `to_offset` (not included) of one partition."""
+
+    topic: str
+    partition: int
+    from_offset: int
+    to_offset: int
+
+    @property
+    def size(self) -> int:
+        """How many offsets the range spans."""
+        return self.to_offset - self.from_offset
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of one micro-batch. `rows_read = rows_written + rows_quarantined + sum(filtered)`, always."""
+
+    stream: str
+    query_id: str
+    batch_id: int
+    ranges: tuple[OffsetRange, ...]
+    rows_promised: int
+    """Rows that the promised ranges hold if they have no holes; for clicks, objects expand to rows: equals
+    rows_read.
+    """
+    rows_read: int
+    rows_written: int
+    quarantined: dict[str, int] = field(default_factory=dict)
+    """Rows per list of reasons, joined by `+` where a row has several."""
+    filtered: dict[str, int] = field(default_factory=dict)
+    offset_holes: int = 0
+    """Offsets that held no row by the log's design (transaction markers, compaction)."""
+    first_event_at: str | None = None
+    last_event_at: str | None = None
+    code_version: str = ""
+
+    @property
+    def rows_quarantined(self) -> int:
+        """Rows that went to the quarantine."""
+        return sum(self.quarantined.values())
+
+    @property
+    def balances(self) -> bool:
+        """Whether every row that was read is accounted for, once."""
+        accounted = self.rows_written + self.rows_quarantined + sum(self.filtered.values())
+        return accounted == self.rows_read == self.rows_promised - self.offset_holes
+
+    def to_json(self) -> str:
+        """The metadata of the Bronze commit."""
+        return json.dumps({ENTRY: asdict(self)}, separators=(",", ":"), default=str)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Entry:
+        """The entry that `to_json` wrote (its inner object)."""
+        ranges = tuple(OffsetRange(**one) for one in values["ranges"])
+        return Entry(**{**values, "ranges": ranges})

@@ -1,0 +1,131 @@
+"""What runs tell Prometheus: streams on a page of their own, runs through a Pushgateway where one is set.
+
+Alarms on these are in infra/prometheus/rules.yml; a test holds the two together by name.
+"""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, pushadd_to_gateway, start_http_server
+
+from lakehouse.errors import LakehouseError
+from lakehouse.ledger_entry import Entry
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+
+log = get_logger(__name__)
+PUSH_SECONDS = 5.0
+"""Longest wait for a Pushgateway: a night does not hang on a page that nobody may be reading."""
+JOB = "lakehouse"
+BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+OUTCOMES = ("written", "quarantined", "filtered")
+
+STREAMS = CollectorRegistry()
+ROWS = Counter("stream_rows", "Rows by what became of them.", ["stream", "outcome"], registry=STREAMS)
+BATCH_SECONDS = Histogram(
+    "stream_batch_seconds", "Duration of a micro-batch, in seconds.", ["stream"], registry=STREAMS, buckets=BUCKETS
+)
+LAST_BATCH = Gauge(
+    "stream_last_batch_timestamp_seconds",
+    "When the stream last committed a batch or found nothing to do, in seconds since 1970.",
+    ["stream"],
+    registry=STREAMS,
+)
+BEHIND = Gauge(
+    "stream_offsets_behind_latest", "Offsets from the stream to the end of its topics.", ["stream"], registry=STREAMS
+)
+
+PIPELINE = {
+    "pipeline_duration_seconds": "Duration of the newest run, in seconds.",
+    "pipeline_records_processed": "Rows that the newest run processed.",
+    "pipeline_quality_score": "Quality score of the newest run that was scored, 0 to 100.",
+    "pipeline_is_failed": "1 when the newest run failed, else 0.",
+    "pipeline_last_success_timestamp_seconds": "When a run last succeeded, in seconds since 1970.",
+}
+"""What a run pushes, by pipeline: name -> what it means."""
+
+
+class MetricsPortBusy(LakehouseError):
+    """Another process listens on the port of the streams' metrics page."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"The port {port} of the metrics page is taken on {host}. "
+            "Stop what listens there, or choose another with LAKEHOUSE_METRICS_PORT (0 switches the page off)."
+        )
+
+
+def count_batch(entry: Entry, seconds: float) -> None:
+    """Count one committed micro-batch that took `seconds`."""
+    rows = (entry.rows_written, entry.rows_quarantined, sum(entry.filtered.values()))
+    for outcome, number in zip(OUTCOMES, rows, strict=True):
+        ROWS.labels(entry.stream, outcome).inc(number)
+    BATCH_SECONDS.labels(entry.stream).observe(seconds)
+    LAST_BATCH.labels(entry.stream).set(time.time())
+
+
+def observe_progress(stream: str, offsets_behind: int) -> None:
+    """A stream is alive, whether or not there was something to do, and `offsets_behind` the end of its topics."""
+    BEHIND.labels(stream).set(offsets_behind)
+    LAST_BATCH.labels(stream).set(time.time())
+
+
+def serve(settings: Settings) -> None:
+    """Open the streams' page, on loopback unless told otherwise, where a port is set. Raises `MetricsPortBusy`."""
+    if not settings.metrics_port:
+        return
+    try:
+        start_http_server(settings.metrics_port, addr=settings.metrics_host, registry=STREAMS)
+    except OSError:
+        raise MetricsPortBusy(settings.metrics_host, settings.metrics_port) from None
+    log.info("metrics_served", port=settings.metrics_port)
+
+
+def push_run(
+    settings: Settings,
+    pipeline: str,
+    duration_seconds: float,
+    records: int,
+    score: float | None = None,
+    succeeded: bool = True,
+) -> None:
+    """Push the figures of one run (seconds, rows, score 0 to 100) where a Pushgateway is set.
+
+    What is left out keeps its last value there: the score of a run without one, the time of the last success of a run
+    that failed. A gateway that is down or slow is a warning after at most `PUSH_SECONDS`, not a failed run.
+    """
+    values: dict[str, float] = {
+        "pipeline_duration_seconds": duration_seconds,
+        "pipeline_records_processed": records,
+        "pipeline_is_failed": 0 if succeeded else 1,
+    }
+    if score is not None:
+        values["pipeline_quality_score"] = score
+    if succeeded:
+        values["pipeline_last_success_timestamp_seconds"] = time.time()
+    _push(settings, pipeline, values)
+
+
+def push_score(settings: Settings, pipeline: str, score: float) -> None:
+    """Push a quality score alone (0 to 100), where the run that it belongs to is still going on."""
+    _push(settings, pipeline, {"pipeline_quality_score": score})
+
+
+def _push(settings: Settings, pipeline: str, values: dict[str, float]) -> None:
+    if not settings.pushgateway_url:
+        return
+    # A registry for each push: what is sent is this run and no other.
+    registry = CollectorRegistry()
+    for name, value in values.items():
+        Gauge(name, PIPELINE[name], ["pipeline"], registry=registry).labels(pipeline).set(value)
+    try:
+        pushadd_to_gateway(
+            settings.pushgateway_url,
+            job=JOB,
+            grouping_key={"pipeline": pipeline},
+            registry=registry,
+            timeout=PUSH_SECONDS,
+        )
+    except (OSError, ValueError) as error:
+        log.warning("metrics_not_pushed", pipeline=pipeline, reason=type(error).__name__)

@@ -1,0 +1,59 @@
+"""The frame of a Spark step of the night: arguments, a session, and an outcome row in `ops.runs`, whatever happens."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+
+from pyspark.sql import SparkSession
+
+from lakehouse import delta_io, metrics
+from lakehouse.errors import LakehouseError
+from lakehouse.identifiers import run_id
+from lakehouse.logs import get_logger, log_to_stderr
+from lakehouse.session import build_session
+from lakehouse.settings import Settings, load_settings
+from lakehouse.tables import RUNS
+
+log = get_logger(__name__)
+Step = Callable[[SparkSession, Settings, date, str], int]
+"""(session, settings, business date, run id) -> rows processed."""
+
+
+def run_step(spark: SparkSession, settings: Settings, name: str, step: Step, business_date: date, run: str) -> None:
+    """Run one step and write its outcome to `ops.runs`. Raises what the step raises."""
+    started, clock = datetime.now(UTC), time.monotonic()
+    rows, status, message = 0, "failed", ""
+    try:
+        rows = step(spark, settings, business_date, run)
+        status = "succeeded"
+    except Exception as error:
+        message = str(error)[:2000]
+        raise
+    finally:
+        seconds = time.monotonic() - clock
+        columns = (run, business_date, name, status, started, datetime.now(UTC), seconds, rows, message)
+        outcome = spark.createDataFrame([columns], RUNS.schema)
+        # One row per step and run: a repeated step replaces its earlier outcome.
+        delta_io.overwrite(outcome, RUNS, settings, where=f"run_id = '{run_id(run)}' and step = '{name}'")
+        metrics.push_run(settings, f"night_{name}", seconds, rows, succeeded=status == "succeeded")
+        log.info("night_step_ended", step=name, status=status, rows=rows, seconds=round(seconds, 1))
+
+
+def main(steps: Mapping[str, Step]) -> None:
+    """Run the step that the command line names; our own errors become one sentence and exit code 1."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("step", choices=list(steps))
+    parser.add_argument("--business-date", type=date.fromisoformat, required=True)
+    parser.add_argument("--run-id", type=run_id, required=True)
+    given = parser.parse_args()
+    log_to_stderr()
+    try:
+        settings = load_settings()
+        spark = build_session(settings, f"lakehouse-night-{given.step}")
+        run_step(spark, settings, given.step, steps[given.step], given.business_date, given.run_id)
+    except LakehouseError as error:
+        sys.exit(f"lakehouse: {error}")

@@ -1,0 +1,40 @@
+"""The Spark session of a driver."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from lakehouse.settings import Settings
+from lakehouse.spark_conf import spark_conf
+
+
+def build_session(settings: Settings, app_name: str, conf: dict[str, str] | None = None) -> SparkSession:
+    """Start Spark (or take the running session) for `app_name`; `conf` wins over the defaults."""
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    Path(settings.home / "spark-local").mkdir(parents=True, exist_ok=True)
+    builder = SparkSession.builder.appName(app_name)
+    for name, value in (spark_conf(settings) | (conf or {})).items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    point_at_store(spark, settings)
+    return spark
+
+
+def point_at_store(spark: SparkSession, settings: Settings) -> None:
+    """Give the session the S3-compatible store of the settings: address and keys."""
+    # After the start: the builder's values become arguments of the JVM's command line, which every user can read.
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    hadoop.set("fs.s3a.endpoint.region", settings.s3_region)
+    if settings.s3_endpoint:
+        hadoop.set("fs.s3a.endpoint", settings.s3_endpoint)
+        hadoop.set("fs.s3a.path.style.access", "true")
+        hadoop.set("fs.s3a.connection.ssl.enabled", str(settings.s3_endpoint.startswith("https")).lower())
+    access, secret = settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value()
+    if access and secret:
+        hadoop.set("fs.s3a.access.key", access)
+        hadoop.set("fs.s3a.secret.key", secret)

@@ -1,0 +1,57 @@
+"""Every declared table, findable by its name. Gold is declared by dbt (dbt/models/marts/*.yml)."""
+
+from lakehouse.tables.bronze import CLICK_EVENTS, INVENTORY_EVENTS, SOURCE_MARKERS
+from lakehouse.tables.captured import CAPTURED, CUSTOMERS, HEARTBEATS, ORDERS, PRODUCTS, CapturedTable
+from lakehouse.tables.ops import (
+    ALERTS,
+    LEDGER,
+    PUBLICATIONS,
+    QUALITY_RESULTS,
+    QUALITY_SCORES,
+    RUNS,
+    quarantine_of,
+)
+from lakehouse.tables.silver import CLICKS, INVENTORY_LEVELS
+from lakehouse.tables.spec import TableSpec
+
+MARTS = (
+    "dim_customers",
+    "dim_products",
+    "fct_orders",
+    "agg_daily_sales",
+    "customer_segments",
+    "daily_funnel",
+    "reorder_points",
+)
+"""Gold tables in the order in which readers are moved."""
+
+BRONZE = (INVENTORY_EVENTS, CLICK_EVENTS, SOURCE_MARKERS, *(table.changes for table in CAPTURED))
+STREAMS = tuple(spec.table for spec in BRONZE)
+"""Each Bronze table has one stream, named like it."""
+SILVER_CAPTURED = tuple(table for table in CAPTURED if table.has_silver)
+
+__all__ = [
+    "ALERTS",
+    "BRONZE",
+    "CAPTURED",
+    "CLICKS",
+    "CLICK_EVENTS",
+    "CUSTOMERS",
+    "HEARTBEATS",
+    "INVENTORY_EVENTS",
+    "INVENTORY_LEVELS",
+    "LEDGER",
+    "MARTS",
+    "ORDERS",
+    "PRODUCTS",
+    "PUBLICATIONS",
+    "QUALITY_RESULTS",
+    "QUALITY_SCORES",
+    "RUNS",
+    "SILVER_CAPTURED",
+    "SOURCE_MARKERS",
+    "STREAMS",
+    "CapturedTable",
+    "TableSpec",
+    "quarantine_of",
+]

@@ -1,0 +1,93 @@
+"""What the system knows about itself."""
+
+from __future__ import annotations
+
+from lakehouse.tables.columns import columns
+from lakehouse.tables.spec import TableSpec
+
+RANGE = "struct<topic:string,partition:int,from_offset:bigint,to_offset:bigint>"
+
+LEDGER = TableSpec(
+    name="ops.ledger",
+    schema=columns(
+        f"stream string, query_id string, batch_id bigint, ranges array<{RANGE}>, rows_promised bigint, "
+        f"rows_read bigint, "
+        "rows_written bigint, rows_quarantined bigint, quarantined map<string,bigint>, filtered map<string,bigint>, "
+        "offset_holes bigint, first_event_at timestamp, last_event_at timestamp, code_version string, "
+        "committed_at timestamp, table_version bigint"
+    ),
+    keys=("stream", "query_id", "batch_id"),
+    comment="One entry per micro-batch, projected from the metadata of the Bronze commits.",
+)
+
+
+def quarantine_of(stream: str) -> TableSpec:
+    """`ops.quarantine/<stream>`: the rejected rows of one stream. One driver writes each; readers take the union."""
+    return TableSpec(
+        name=f"ops.quarantine/{stream}",
+        schema=columns(
+            "quarantine_id string, stream string, stage string, status string, reasons array<string>, "
+            "rule_version string, "
+            "raw_key binary, raw_value binary, schema_id int, origin string, origin_partition int, "
+            "origin_position bigint, "
+            "arrived_at timestamp, _ingested_at timestamp, _batch_id bigint"
+        ),
+        keys=("quarantine_id",),
+        comment="Rejected rows with their original bytes, origin and every reason.",
+        properties={"delta.checkpointInterval": "50"},
+    )
+
+
+QUALITY_RESULTS = TableSpec(
+    name="ops.quality_results",
+    schema=columns(
+        "run_id string, business_date date, layer string, table_name string, dimension string, check_name string, "
+        "column_name string, is_success boolean, rows_checked bigint, rows_failed bigint, observed string, "
+        "expected string, "
+        "is_blocking boolean, checked_at timestamp"
+    ),
+    keys=("run_id", "table_name", "check_name", "column_name"),
+    comment="Each result of each check; counts and limits, no values of personal columns.",
+)
+
+QUALITY_SCORES = TableSpec(
+    name="ops.quality_scores",
+    schema=columns(
+        "run_id string, business_date date, table_name string, dimension string, score double, checks_run bigint, "
+        "checks_failed bigint, points_lost_by array<struct<check_name:string,points:double>>, scored_at timestamp"
+    ),
+    keys=("run_id", "table_name", "dimension"),
+    comment="Score 0 to 100 per table and dimension (formula: docs/quality.md).",
+)
+
+PUBLICATIONS = TableSpec(
+    name="ops.publications",
+    schema=columns(
+        "run_id string, business_date date, table_name string, candidate_version bigint, published_version bigint, "
+        "row_count bigint, published_at timestamp"
+    ),
+    keys=("run_id", "table_name"),
+    comment="Which version of each Gold table readers were moved to, and when.",
+)
+
+RUNS = TableSpec(
+    name="ops.runs",
+    schema=columns(
+        "run_id string, business_date date, step string, status string, started_at timestamp, ended_at timestamp, "
+        "duration_seconds double, rows_processed bigint, message string"
+    ),
+    keys=("run_id", "step"),
+    comment="Each step of each night: when, how long, how many rows, how it ended.",
+)
+
+ALERTS = TableSpec(
+    name="ops.alerts",
+    schema=columns(
+        "alert_id string, episode_id string, kind string, sku string, warehouse_id string, on_hand int, "
+        "reorder_point int, sequence bigint, opened_at_sequence bigint, occurred_at timestamp, detected_at "
+        "timestamp, _batch_id bigint"
+    ),
+    keys=("alert_id",),
+    comment="Each transition of a low-stock episode: opened, escalated, closed.",
+    properties={"delta.checkpointInterval": "50"},
+)

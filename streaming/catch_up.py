@@ -1,0 +1,78 @@
+"""Bring Bronze up to what the sources hold now: by running the streams, or by waiting for those that run already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from pyspark.sql import SparkSession
+
+from lakehouse import lease
+from lakehouse.errors import LakehouseError
+from lakehouse.kafka_offsets import end_offsets
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+from streaming import checkpoint, queries
+from streaming.bronze_writer import BronzeStream
+from streaming.object_lister import ObjectLister
+from streaming.source_beat import prove_arrival
+
+log = get_logger(__name__)
+TIMEOUT_SECONDS = 300.0
+POLL_SECONDS = 0.5
+Positions = Mapping[tuple[str, int], int]
+
+
+class StreamsAreBehind(LakehouseError):
+    """The streams that run did not reach the end of their topics in time."""
+
+    def __init__(self, behind: Mapping[tuple[str, int], int]) -> None:
+        named = ", ".join(f"{topic}/{partition} by {offsets} offsets" for (topic, partition), offsets in behind.items())
+        super().__init__(
+            f"The running streams are still behind after {TIMEOUT_SECONDS:.0f} s: {named}. Look at their log; "
+            f"start the night "
+            "again when they have caught up."
+        )
+
+
+class ObjectsNotAnnounced(LakehouseError):
+    """The streams that run do not announce the newest objects of the landing bucket."""
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(
+            f"The bucket {bucket} holds objects that the streams did not announce within {TIMEOUT_SECONDS:.0f} s. Look "
+            "for `landing_bucket_not_listed` or `object_not_complete` in their log, then start the night again."
+        )
+
+
+def catch_up(spark: SparkSession, settings: Settings) -> None:
+    """Return when Bronze holds everything that Postgres, Kafka and the landing bucket held at the call.
+
+    Raises `ChangesDoNotArrive`, `StreamsAreBehind`, or what a stream raises.
+    """
+    prove_arrival(settings)
+    streams = queries.streams("all", settings)
+    if any(lease.is_held(queries.lease_of(stream), settings) for stream in streams):
+        _wait_for_running(spark, settings, streams)
+    else:
+        queries.catch_up(spark, settings)
+
+
+def _wait_for_running(spark: SparkSession, settings: Settings, streams: tuple[BronzeStream, ...]) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while ObjectLister(settings).has_new():
+        if time.monotonic() > deadline:
+            raise ObjectsNotAnnounced(settings.landing_bucket)
+        time.sleep(POLL_SECONDS)
+    ends = end_offsets(settings, [topic for stream in streams for topic in stream.topics])
+    behind = dict(ends)
+    while behind:
+        done: dict[tuple[str, int], int] = {}
+        for stream in streams:
+            done |= checkpoint.committed_positions(spark, checkpoint.location(stream.spec, settings))
+        behind = {place: end - done.get(place, 0) for place, end in ends.items() if done.get(place, 0) < end}
+        if behind and time.monotonic() > deadline:
+            raise StreamsAreBehind(behind)
+        if behind:
+            time.sleep(POLL_SECONDS)
+    log.info("streams_caught_up", partitions=len(ends))

@@ -1,0 +1,55 @@
+"""Commands of the streams: run them, print the ledger, look into the quarantine."""
+
+from __future__ import annotations
+
+import click
+
+from lakehouse.settings import Settings
+
+
+@click.command()
+@click.argument("group", type=click.Choice(["inventory", "clicks", "changes", "all"]))
+@click.option("--until-caught-up", is_flag=True, help="End when everything that is there now was taken.")
+@click.option("--short-lived", is_flag=True, help="Start sooner and run slower: for a driver that lives for minutes.")
+@click.pass_obj
+def stream(settings: Settings, group: str, until_caught_up: bool, short_lived: bool) -> None:
+    """Take a source (or all, in one driver) into Bronze; for ever, or until caught up."""
+    from streaming import queries
+
+    queries.run(settings, group, until_caught_up, short_lived)
+
+
+@click.command()
+@click.pass_obj
+def ledger(settings: Settings) -> None:
+    """Print what each stream read, wrote and rejected per day, and whether it balances."""
+    from streaming.inspection import ledger_lines
+
+    for line in ledger_lines(settings):
+        click.echo(line)
+
+
+@click.group()
+def quarantine() -> None:
+    """Rejected rows: how many, why, and their original bytes."""
+
+
+@quarantine.command("list")
+@click.pass_obj
+def list_rows(settings: Settings) -> None:
+    """Print rejected rows by stream and reason."""
+    from streaming.inspection import quarantine_lines
+
+    for line in quarantine_lines(settings):
+        click.echo(line)
+
+
+@quarantine.command("show")
+@click.argument("quarantine_id")
+@click.pass_obj
+def show_row(settings: Settings, quarantine_id: str) -> None:
+    """Print one rejected row: reasons, origin and original bytes."""
+    from streaming.inspection import rejected_row
+
+    for line in rejected_row(settings, quarantine_id):
+        click.echo(line)

@@ -1,0 +1,49 @@
+"""Reading Kafka: the raw frame of a stream, and the origin columns that every Bronze row keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakehouse.kafka_config import spark_options
+from lakehouse.settings import Settings
+from streaming.framing import PREFIX_BYTES, prefix_of, schema_id
+
+
+def read(spark: SparkSession, settings: Settings, topics: Sequence[str]) -> DataFrame:
+    """A streaming frame of key, value, topic, partition, offset, timestamp, headers; from the earliest offset at first.
+
+    Stops (`failOnDataLoss`) when offsets that it still needs are gone.
+    """
+    reader = spark.readStream.format("kafka").options(**spark_options(settings))
+    return (
+        reader.option("subscribe", ",".join(topics))
+        .option("startingOffsets", "earliest")
+        .option("failOnDataLoss", "true")
+        .option("includeHeaders", "true")
+        .option("maxOffsetsPerTrigger", settings.max_offsets_per_batch)
+        # Debezium writes in transactions: rows of an aborted one must never be seen.
+        .option("kafka.isolation.level", "read_committed")
+        # Larger polls: twice the rows per second on small messages.
+        .option("kafka.max.poll.records", 10_000)
+        .option("kafka.max.partition.fetch.bytes", 8 * 1024 * 1024)
+        .load()
+    )
+
+
+def with_kafka_origin(frame: DataFrame, known_ids: Mapping[int, str]) -> DataFrame:
+    """Add the origin columns; `_ingested_at` and `_batch_id` are constants that the writer sets per batch."""
+    prefix = F.substring(F.col("value"), 1, PREFIX_BYTES)
+    known = [F.when(prefix == F.lit(prefix_of(one)), F.lit(one)) for one in known_ids]
+    return frame.withColumns(
+        {
+            "_topic": F.col("topic"),
+            "_partition": F.col("partition"),
+            "_offset": F.col("offset"),
+            "_kafka_at": F.col("timestamp"),
+            # Known ids by a compare of bytes; only an unknown one is parsed.
+            "_schema_id": F.coalesce(*known, schema_id(F.col("value"))),
+        }
+    )

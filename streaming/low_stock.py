@@ -1,0 +1,241 @@
+"""The low-stock query: inventory events -> episodes per (sku, warehouse) -> `ops.alerts` -> the alerts topic.
+
+An episode opens at the reorder point, escalates at zero and closes above a higher clear level; each is one alert.
+Transitions are
+written to Delta first and published after, so that a crash between the two publishes them again under the same id,
+and the
+notifier sends each id once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from confluent_kafka import Producer
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
+
+from lakehouse import delta_io
+from lakehouse.delta_io import Mark
+from lakehouse.errors import ServiceUnreachable
+from lakehouse.kafka_config import client_config
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+from lakehouse.tables import ALERTS
+from lakehouse.tables.gold import REORDER_POINTS
+from streaming import checkpoint, inventory_events, kafka_source
+from streaming.writer_schemas import Registry, WriterSchemas
+
+log = get_logger(__name__)
+THRESHOLDS_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """The stock level of one product in one warehouse after one event."""
+
+    sku: str
+    warehouse_id: str
+    on_hand: int
+    sequence: int
+    occurred_at: datetime
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What is known of a (sku, warehouse): the last sequence that counted, and the open episode's first one, if any."""
+
+    sequence: int
+    opened_at_sequence: int | None = None
+    is_escalated: bool = False
+
+
+def step(before: Episode | None, level: Level, reorder_point: int, clear_level: float) -> tuple[Episode, str | None]:
+    """The episode after a level, and the alert that it causes (`opened`, `escalated`, `closed`) or None.
+
+    A level that is not newer than the known one changes nothing.
+    """
+    known = before or Episode(sequence=-1)
+    if level.sequence <= known.sequence:
+        return known, None
+    if known.opened_at_sequence is None:
+        if level.on_hand > reorder_point:
+            return Episode(level.sequence), None
+        # Already at zero: one message, not two.
+        return Episode(level.sequence, level.sequence, is_escalated=level.on_hand <= 0), "opened"
+    if level.on_hand > clear_level:
+        return Episode(level.sequence), "closed"
+    if level.on_hand <= 0 and not known.is_escalated:
+        return Episode(level.sequence, known.opened_at_sequence, is_escalated=True), "escalated"
+    return Episode(level.sequence, known.opened_at_sequence, known.is_escalated), None
+
+
+class LowStock:
+    """The `foreachBatch` function of the low-stock query."""
+
+    def __init__(self, spark: SparkSession, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._schemas = WriterSchemas()
+        self._producer = Producer(client_config(settings) | {"enable.idempotence": True, "linger.ms": 2})
+        self._reorder_points: dict[tuple[str, str], int] = {}
+        self._look_again_at = 0.0
+        self._is_first_batch = True
+        self._query_id = ""
+        delta_io.ensure(spark, ALERTS, settings)
+        self._episodes = _remembered(delta_io.read(spark, ALERTS, settings))
+
+    def __call__(self, batch: DataFrame, batch_id: int) -> None:
+        """Fold the levels of a batch into their episodes; write the transitions, then publish them."""
+        spark = batch.sparkSession
+        self._query_id = self._query_id or checkpoint.query_id(spark, checkpoint.location(ALERTS, self._settings))
+        if self._is_first_batch:
+            # The batch before a crash may have been written and not published. Known ids are sent once by the notifier.
+            self._publish(_alerts_of(spark, self._settings, batch_id))
+        self._refresh_reorder_points(spark)
+        alerts = self._fold(self._turning_points(spark, batch), batch_id)
+        if alerts:
+            mark = Mark(f"{ALERTS.name}/{self._query_id}", batch_id)
+            delta_io.append_once(
+                spark.createDataFrame([tuple(one[name] for name in ALERTS.columns) for one in alerts], ALERTS.schema),
+                ALERTS,
+                self._settings,
+                mark,
+            )
+            self._publish(alerts)
+            log.info("alerts_published", batch=batch_id, alerts=[f"{one['kind']} {one['sku']}" for one in alerts])
+        self._is_first_batch = False
+
+    def _turning_points(self, spark: SparkSession, batch: DataFrame) -> list[Level]:
+        """The levels at which a key enters another zone (empty, low, between, clear), in the order of their sequences.
+
+        Only these can change an episode, so the fold stays small however large the backlog is; and because every one of
+        them is folded, the alerts do not depend on how Kafka was cut into batches.
+        """
+        good = inventory_events.good_rows(batch, self._schemas, self._registry)
+        points = spark.createDataFrame(
+            [(sku, warehouse, point) for (sku, warehouse), point in self._reorder_points.items()],
+            "sku string, warehouse_id string, reorder_point int",
+        )
+        joined = good.join(F.broadcast(points), on=["sku", "warehouse_id"], how="left")
+        reorder_point = F.coalesce("reorder_point", F.lit(self._settings.low_stock_default_reorder_point))
+        on_hand = F.col("on_hand")
+        zone = (
+            F.when(on_hand <= 0, "empty")
+            .when(on_hand <= reorder_point, "low")
+            .when(on_hand > reorder_point * self._settings.low_stock_clear_factor, "clear")
+            .otherwise("between")
+        )
+        in_order = Window.partitionBy("sku", "warehouse_id").orderBy("sequence", "_offset")
+        before = joined.withColumn("zone", zone).withColumn("zone_before", F.lag("zone").over(in_order))
+        turning = before.where(~F.col("zone").eqNullSafe(F.col("zone_before")))
+        rows = turning.select("sku", "warehouse_id", "on_hand", "sequence", "occurred_at").orderBy("sequence").collect()
+        return [Level(*row) for row in rows]
+
+    def _fold(self, levels: Iterable[Level], batch_id: int) -> list[dict[str, Any]]:
+        alerts = []
+        for level in levels:
+            key = (level.sku, level.warehouse_id)
+            reorder_point = self._reorder_points.get(key, self._settings.low_stock_default_reorder_point)
+            before = self._episodes.get(key)
+            after, kind = step(before, level, reorder_point, reorder_point * self._settings.low_stock_clear_factor)
+            self._episodes[key] = after
+            if kind:
+                opened_at = after.opened_at_sequence if after.opened_at_sequence is not None else _opening(before)
+                alerts.append(_alert(level, kind, opened_at, reorder_point, batch_id))
+        return alerts
+
+    def _refresh_reorder_points(self, spark: SparkSession) -> None:
+        if time.monotonic() < self._look_again_at:
+            return
+        self._look_again_at = time.monotonic() + THRESHOLDS_SECONDS
+        if delta_io.exists(spark, REORDER_POINTS, self._settings):
+            rows = delta_io.read(spark, REORDER_POINTS, self._settings).collect()
+            self._reorder_points = {(row["sku"], row["warehouse_id"]): row["reorder_point"] for row in rows}
+
+    def _publish(self, alerts: list[dict[str, Any]]) -> None:
+        failures: list[str] = []
+        for alert in alerts:
+            message = {name: value for name, value in alert.items() if not name.startswith("_")}
+            self._producer.produce(
+                self._settings.alerts_topic,
+                key=alert["episode_id"].encode(),
+                value=json.dumps(message, default=_iso).encode(),
+                on_delivery=lambda error, _: failures.append(str(error)) if error else None,
+            )
+        if self._producer.flush(30) or failures:
+            raise ServiceUnreachable(
+                "Kafka", self._settings.kafka_bootstrap_servers, f"Alerts were not taken: {failures[:1]}"
+            )
+
+
+def start(spark: SparkSession, settings: Settings, registry: Registry) -> StreamingQuery:
+    """Start the query; it reads Kafka itself, so that an alert does not wait for Bronze."""
+    frame = kafka_source.read(spark, settings, (settings.inventory_topic,))
+    return (
+        frame.writeStream.queryName("low_stock")
+        .option("checkpointLocation", checkpoint.location(ALERTS, settings))
+        .foreachBatch(LowStock(spark, settings, registry))
+        .trigger(processingTime=f"{settings.trigger_seconds} seconds")
+        .start()
+    )
+
+
+def _opening(before: Episode | None) -> int:
+    assert before is not None
+    assert before.opened_at_sequence is not None, "an episode closes only after it was opened"
+    return before.opened_at_sequence
+
+
+def _alert(level: Level, kind: str, opened_at: int, reorder_point: int, batch_id: int) -> dict[str, Any]:
+    episode = _digest(level.sku, level.warehouse_id, opened_at)
+    return {
+        "alert_id": _digest(episode, kind),
+        "episode_id": episode,
+        "kind": kind,
+        "sku": level.sku,
+        "warehouse_id": level.warehouse_id,
+        "on_hand": level.on_hand,
+        "reorder_point": reorder_point,
+        "sequence": level.sequence,
+        "opened_at_sequence": opened_at,
+        "occurred_at": level.occurred_at,
+        "detected_at": datetime.now(UTC).replace(tzinfo=None),
+        "_batch_id": batch_id,
+    }
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def _iso(value: object) -> str:
+    assert isinstance(value, datetime)
+    return value.isoformat(timespec="milliseconds") + "Z"
+
+
+def _remembered(alerts: DataFrame) -> dict[tuple[str, str], Episode]:
+    newest = alerts.groupBy("sku", "warehouse_id").agg(
+        F.max_by(F.struct("kind", "sequence", "opened_at_sequence", "on_hand"), F.col("sequence")).alias("last"),
+    )
+    found = {}
+    for row in newest.select("sku", "warehouse_id", "last.*").collect():
+        is_open = row["kind"] != "closed"
+        found[row["sku"], row["warehouse_id"]] = Episode(
+            row["sequence"],
+            row["opened_at_sequence"] if is_open else None,
+            is_escalated=is_open and (row["kind"] == "escalated" or row["on_hand"] <= 0),
+        )
+    return found
+
+
+def _alerts_of(spark: SparkSession, settings: Settings, batch_id: int) -> list[dict[str, Any]]:
+    rows = delta_io.read(spark, ALERTS, settings).where(F.col("_batch_id") == batch_id).collect()
+    return [row.asDict() for row in rows]

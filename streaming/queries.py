@@ -1,0 +1,176 @@
+"""The driver of the streams: starts the queries, waits, stops them cleanly."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import FrameType
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from lakehouse import lease, metrics
+from lakehouse.errors import LakehouseError, StepFailed
+from lakehouse.logs import get_logger
+from lakehouse.session import build_session
+from lakehouse.settings import Settings
+from lakehouse.spark_conf import short_lived, spark_conf
+from lakehouse.stream_progress import ProgressMetrics
+from lakehouse.tables import CAPTURED, INVENTORY_EVENTS
+from streaming import changes, checkpoint, click_events, inventory_events, kafka_source, low_stock, source_markers
+from streaming.bronze_writer import BronzeStream, BronzeWriter
+from streaming.object_lister import ObjectLister
+from streaming.writer_schemas import Registry
+
+log = get_logger(__name__)
+STOP_SECONDS = 30.0
+# Seven queries plan and run side by side on few cores; a fair share keeps a small batch from waiting for a large one.
+DRIVER_CONF = {
+    "spark.scheduler.mode": "FAIR",
+    "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+    # A batch is small and its plan never changes: planning it again between its stages only costs.
+    "spark.sql.adaptive.enabled": "false",
+}
+
+
+def streams(group: str, settings: Settings) -> tuple[BronzeStream, ...]:
+    """The Bronze streams of `inventory`, `clicks`, `changes` or `all`."""
+    groups = {
+        "inventory": (
+            BronzeStream(
+                spec=INVENTORY_EVENTS,
+                topics=(settings.inventory_topic,),
+                transform=inventory_events.transform,
+                event_time="occurred_at",
+                is_awaited=True,
+            ),
+        ),
+        "clicks": (click_events.stream(settings),),
+        "changes": (*(changes.stream(table, settings) for table in CAPTURED), source_markers.stream(settings)),
+    }
+    if group == "all":
+        return tuple(stream for members in groups.values() for stream in members)
+    return groups[group]
+
+
+def lease_of(stream: BronzeStream) -> str:
+    """Name of the lease that the driver of a stream holds."""
+    return f"stream-{stream.spec.table}"
+
+
+def in_own_pool(spark: SparkSession, query: str) -> None:
+    """The next query gets a fair share of the driver, instead of queueing behind the batches of the others."""
+    spark.sparkContext.setLocalProperty("spark.scheduler.pool", query)
+
+
+def start(
+    spark: SparkSession, settings: Settings, stream: BronzeStream, registry: Registry, until_caught_up: bool
+) -> StreamingQuery:
+    """Start one query; its name and checkpoint follow from the table."""
+    in_own_pool(spark, stream.spec.table)
+    frame = kafka_source.read(spark, settings, stream.topics)
+    writer = (
+        frame.writeStream.queryName(stream.spec.table)
+        .option("checkpointLocation", checkpoint.location(stream.spec, settings))
+        .foreachBatch(BronzeWriter(spark, settings, stream, registry))
+    )
+    if until_caught_up:
+        return writer.trigger(availableNow=True).start()
+    seconds = settings.trigger_seconds if stream.is_awaited else settings.relaxed_trigger_seconds
+    return writer.trigger(processingTime=f"{seconds} seconds").start()
+
+
+def run(settings: Settings, group: str, until_caught_up: bool, is_short_lived: bool = False) -> None:
+    """Run the streams of a group: for ever (until SIGTERM or Ctrl-C), or until they have caught up.
+
+    Raises `LeaseHeld` when another driver runs one of them, and our own error when a stream stops itself.
+    """
+    stopping = threading.Event()
+    _stop_on_signals(stopping)
+    chosen = streams(group, settings)
+    with ExitStack() as leases:
+        for stream in chosen:
+            leases.enter_context(lease.hold(lease_of(stream), settings))
+        conf = short_lived(spark_conf(settings)) if is_short_lived else {}
+        spark = build_session(settings, f"lakehouse-stream-{group}", conf | DRIVER_CONF)
+        metrics.serve(settings)
+        if settings.metrics_port:
+            spark.streams.addListener(ProgressMetrics())
+        has_clicks = any(stream.expand for stream in chosen)
+        lister = ObjectLister(settings) if has_clicks else None
+        if lister and until_caught_up:
+            lister.announce_new()
+        elif lister:
+            threading.Thread(target=lister.run, args=(stopping,), name="object-lister", daemon=True).start()
+        registry = Registry(settings, stopping)
+        running = [start(spark, settings, stream, registry, until_caught_up) for stream in chosen]
+        if not until_caught_up and group in ("inventory", "all"):
+            in_own_pool(spark, "low_stock")
+            running.append(low_stock.start(spark, settings, registry))
+        log.info("streams_started", streams=[query.name for query in running], until_caught_up=until_caught_up)
+        try:
+            _wait(running, stopping, lister)
+        finally:
+            stopping.set()
+            _stop(running)
+            spark.stop()
+
+
+def catch_up(spark: SparkSession, settings: Settings, group: str = "all") -> None:
+    """Run the streams of a group inside a session that exists, until they have caught up."""
+    stopping = threading.Event()
+    chosen = streams(group, settings)
+    with ExitStack() as leases:
+        for stream in chosen:
+            leases.enter_context(lease.hold(lease_of(stream), settings))
+        if any(stream.expand for stream in chosen):
+            ObjectLister(settings).announce_new()
+        registry = Registry(settings, stopping)
+        _wait([start(spark, settings, stream, registry, until_caught_up=True) for stream in chosen], stopping)
+
+
+def _stop_on_signals(stopping: threading.Event) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _wait(running: Sequence[StreamingQuery], stopping: threading.Event, lister: ObjectLister | None = None) -> None:
+    while not stopping.wait(0.2):
+        if lister and lister.trouble:
+            raise StepFailed(
+                f"The landing bucket can't be listed any more, so clicks would be missed: {lister.trouble!r}."
+            )
+        for query in running:
+            if not query.isActive and (trouble := query.exception()) is not None:
+                raise _cause(query.name or "", trouble)
+        if not any(query.isActive for query in running):
+            return
+
+
+def _cause(name: str, trouble: StreamingQueryException) -> LakehouseError:
+    text = str(trouble)
+    # Our own errors cross the JVM as text: give the sentence back without the two stack traces around it.
+    for line in text.splitlines():
+        kind, separator, sentence = line.strip().partition(": ")
+        if separator and kind.startswith(("lakehouse.errors.", "streaming.")):
+            return StepFailed(f"The stream {name} stopped itself. {sentence}")
+    return StepFailed(f"The stream {name} stopped: {text[:2000]}")
+
+
+def _stop(running: Sequence[StreamingQuery]) -> None:
+    """Let batches that run end by themselves: an interrupted one would only be done again."""
+    deadline = time.monotonic() + STOP_SECONDS
+    for query in running:
+        while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if query.isActive:
+            query.stop()
+    log.info("streams_stopped", streams=[query.name for query in running])

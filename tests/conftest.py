@@ -1,0 +1,50 @@
+"""Fixtures that all tests share: one warm Spark session for the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lakehouse.settings import Settings
+
+SHARED_DATA = Path(os.environ.get("LAKEHOUSE_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of an empty home; reads neither the environment nor a running stack."""
+    return Settings(home=tmp_path, _env_file=None)  # type: ignore[call-arg]
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """One session for all tests of a run; streams and merges in it use the home of the test's own `settings`."""
+    from lakehouse.session import build_session
+    from lakehouse.spark_conf import short_lived, spark_conf
+
+    own = Settings(home=tmp_path_factory.mktemp("spark-home"), _env_file=None)  # type: ignore[call-arg]
+    session = build_session(own, "tests", short_lived(spark_conf(own)))
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The embedded stack, once per run, in a home and on ports of its own; yields the settings that reach it."""
+    from infra.local.stack import running
+
+    home = tmp_path_factory.mktemp("stack-home")
+    kept = {"LAKEHOUSE_CACHE", "LAKEHOUSE_SHARED_DATA", "LAKEHOUSE_JAR_REPOSITORY"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("LAKEHOUSE_") and name not in kept]:
+            patch.delenv(name)
+        with running(home) as settings:
+            yield settings
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First the tests that compare every count with the shop's account: later ones write to the same source."""
+    items.sort(key=lambda item: "test_whole_way" not in item.nodeid)

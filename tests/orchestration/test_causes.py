@@ -1,0 +1,46 @@
+"""Out of hundreds of lines, the one that names the cause."""
+
+from __future__ import annotations
+
+from orchestration.causes import CAUSE_LIMIT, cause_of
+
+SUBMIT = """Cannot execute: spark-submit --master local[2] night.py. Error code is: 1.
+Last spark-submit output:
+26/11/23 06:00:00 WARN Something: unimportant
+lakehouse: 2 check(s) of the silver layer failed: orders.quantity.
+26/11/23 06:00:01 WARN ShutdownHook: noise after the cause"""
+
+TRACE = """Traceback (most recent call last):
+  File "x.py", line 1, in <module>
+    go()
+py4j.protocol.Py4JJavaError: An error occurred while calling o1.sql.
+: java.lang.OutOfMemoryError: Java heap space
+26/11/23 06:00:01 INFO ShutdownHook: bye"""
+
+
+def test_our_own_sentence_wins_over_what_stands_around_it() -> None:
+    assert cause_of(SUBMIT) == "2 check(s) of the silver layer failed: orders.quantity."
+
+
+def test_of_several_sentences_the_last_one_counts() -> None:
+    assert cause_of("lakehouse: the first try\nlakehouse: the last try\nnoise") == "the last try"
+
+
+def test_else_the_last_exception_is_the_cause() -> None:
+    assert cause_of(TRACE) == "py4j.protocol.Py4JJavaError: An error occurred while calling o1.sql."
+
+
+def test_the_class_of_our_own_exception_is_left_out() -> None:
+    assert cause_of("lakehouse.errors.StepFailed: The report was not written.") == "The report was not written."
+
+
+def test_without_either_it_is_the_last_line() -> None:
+    assert cause_of("one\ntwo\n\n") == "two"
+
+
+def test_silence_is_said_to_be_silence() -> None:
+    assert cause_of(None) == cause_of("") == "it gave no reason"
+
+
+def test_a_novel_is_cut() -> None:
+    assert len(cause_of("ValueError: " + "x" * 5000)) == CAUSE_LIMIT
