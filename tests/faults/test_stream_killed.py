@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from kafka_rows import framed, stock_event
 
@@ -38,6 +39,8 @@ def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Setti
 @pytest.fixture(scope="module")
 def sent(settings: Settings) -> Counter[str]:
     """Ids of the good events on the topic; every hundredth record is poison."""
+    topic = AdminClient(client_config(settings)).create_topics([NewTopic(TOPIC, num_partitions=2)])[TOPIC]
+    topic.result(timeout=30)
     schema = reader_schema()
     schema_id = SchemaRegistryClient(registry_config(settings)).register_schema(
         f"{TOPIC}-value", Schema(schema, "AVRO")
