@@ -18,7 +18,7 @@ def amount(value: Number | None) -> str:
     """An amount of money: 1,234.50, or 12,345 where cents no longer matter."""
     if value is None:
         return DASH
-    return _signed(f"{value:,.0f}" if abs(value) >= WHOLE_FROM else f"{value:,.2f}")
+    return _signed(f"{value:,.0f}" if abs(float(value)) >= WHOLE_FROM else f"{value:,.2f}")
 
 
 def count(value: Number | None) -> str:

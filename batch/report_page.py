@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import jinja2
+from markupsafe import Markup
 
 from batch import report_format as fmt
 from batch.report_content import (
@@ -51,7 +52,7 @@ def render(morning: Morning, zone: ZoneInfo, written_at: datetime) -> str:
     context = _sales(morning) | _customers(morning) | _trust(morning, zone, written_at)
     return environment.get_template(TEMPLATE).render(
         m=morning,
-        css=jinja2.utils.markupsafe.Markup((FOLDER / STYLES).read_text("utf-8")),
+        css=Markup((FOLDER / STYLES).read_text("utf-8")),
         status=status(morning, zone),
         written=fmt.clock(written_at, zone),
         zone=zone.key,

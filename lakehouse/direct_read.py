@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -51,13 +52,19 @@ def connect(settings: Settings, *names: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def ledger_entries(settings: Settings, stream: str) -> Iterator[Entry]:
-    """The ledger entries in the commits of a Bronze table, oldest first."""
+def ledger_commits(settings: Settings, stream: str) -> Iterator[tuple[datetime, Entry]]:
+    """The ledger entries in the commits of a Bronze table, each with the time of its commit in UTC, oldest first."""
     table = open_table(settings, f"bronze.{stream}")
     for commit in reversed(table.history()) if table else ():
         metadata = commit.get("userMetadata") or ""
         if ENTRY in metadata:
-            yield Entry.from_dict(json.loads(metadata)[ENTRY])
+            at = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+            yield at, Entry.from_dict(json.loads(metadata)[ENTRY])
+
+
+def ledger_entries(settings: Settings, stream: str) -> Iterator[Entry]:
+    """The ledger entries in the commits of a Bronze table, oldest first."""
+    return (entry for _, entry in ledger_commits(settings, stream))
 
 
 def rows(connection: duckdb.DuckDBPyConnection, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:

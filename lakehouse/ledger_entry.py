@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
 
 ENTRY = "lakehouse_ledger"
 
@@ -26,7 +26,11 @@ class OffsetRange:
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of one micro-batch. `rows_read = rows_written + rows_quarantined + sum(filtered)`, always."""
+    """What became of one micro-batch. `rows_read = rows_written + rows_quarantined + sum(filtered)`, always.
+
+    A `gap` is no batch: an operator passed over the offsets in `ranges`, for `reason`. A `replay` put rows that had
+    been rejected into Bronze. Both keep their rows apart from those of the batches.
+    """
 
     stream: str
     query_id: str
@@ -46,6 +50,14 @@ class Entry:
     first_event_at: str | None = None
     last_event_at: str | None = None
     code_version: str = ""
+    kind: Literal["batch", "gap", "replay"] = "batch"
+    reason: str = ""
+    topic_ids: dict[str, str] = field(default_factory=dict)
+    """The broker's own id of each topic: a topic that was deleted and made again has another."""
+    ingested_at: str = ""
+    """The batch's own stamp: each of its Bronze rows carries it as `_ingested_at` (UTC)."""
+    duration_ms: int = 0
+    """From the start of the batch to its Bronze commit."""
 
     @property
     def rows_quarantined(self) -> int:
@@ -55,15 +67,20 @@ class Entry:
     @property
     def balances(self) -> bool:
         """Whether every row that was read is accounted for, once."""
+        if self.kind == "gap":
+            return True
         accounted = self.rows_written + self.rows_quarantined + sum(self.filtered.values())
         return accounted == self.rows_read == self.rows_promised - self.offset_holes
 
     def to_json(self) -> str:
         """The metadata of the Bronze commit."""
-        return json.dumps({ENTRY: asdict(self)}, separators=(",", ":"), default=str)
+        # A range is a row of four values: names would be repeated for each of a thousand partitions.
+        ranges = [[one.topic, one.partition, one.from_offset, one.to_offset] for one in self.ranges]
+        return json.dumps({ENTRY: {**asdict(self), "ranges": ranges}}, separators=(",", ":"), default=str)
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Entry:
-        """The entry that `to_json` wrote (its inner object)."""
-        ranges = tuple(OffsetRange(**one) for one in values["ranges"])
-        return Entry(**{**values, "ranges": ranges})
+        """The entry that `to_json` wrote (its inner object); fields that this version does not know are left out."""
+        known = {one.name for one in fields(Entry)}
+        ranges = tuple(OffsetRange(*one) for one in values["ranges"])
+        return Entry(**{name: value for name, value in values.items() if name in known} | {"ranges": ranges})

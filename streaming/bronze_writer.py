@@ -1,5 +1,8 @@
-"""The shared writer of all Bronze streams: split, count, balance, quarantine first, Bronze last with the ledger
-entry.
+"""The shared writer of all Bronze streams.
+
+In one pass a batch is decoded, judged, counted and written to files that nobody sees yet. Then the counts are compared
+with the offsets that the checkpoint promised. Then it is committed: rejected rows first, Bronze last, with the ledger
+entry for both in its commit.
 """
 
 from __future__ import annotations
@@ -10,22 +13,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import lakehouse
 from lakehouse import delta_io, metrics
-from lakehouse.delta_io import Mark
+from lakehouse.append import Append
 from lakehouse.errors import BatchDoesNotBalance
-from lakehouse.ledger_entry import Entry
+from lakehouse.kafka_offsets import TopicLog, TopicLogs, committed_records
+from lakehouse.kill_points import reach
+from lakehouse.ledger_entry import Entry, OffsetRange
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
-from lakehouse.tables import TableSpec, quarantine_of
-from quality import rules
-from streaming import checkpoint
+from lakehouse.tables import TableSpec
+from streaming import checkpoint, continuity, rejected
+from streaming.counts import Counts, counted, is_good
 from streaming.writer_schemas import Registry, WriterSchemas, learn
 
 log = get_logger(__name__)
+WITNESS_EVERY = 50
+"""Of a topic with holes, the first batch and then every so many are counted by a second client."""
+WITNESS_AT_MOST = 200_000
+"""Offsets in a batch; a larger one is left to `lakehouse ledger verify`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,21 @@ class BronzeStream:
     origin: tuple[str, str, str] = ("_topic", "_partition", "_offset")
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What is known of a batch before it is read."""
+
+    number: int
+    query_id: str
+    ranges: tuple[OffsetRange, ...]
+    logs: dict[str, TopicLog]
+    ingested_at: str
+
+    @property
+    def promised(self) -> int:
+        return sum(one.size for one in self.ranges)
+
+
 class BronzeWriter:
     """The `foreachBatch` function of one stream."""
 
@@ -57,92 +81,137 @@ class BronzeWriter:
         self._stream = stream
         self._registry = registry
         self._schemas = WriterSchemas()
+        self._logs = TopicLogs(settings)
         self._checkpoint = checkpoint.location(stream.spec, settings)
         self._query_id = ""
+        self._version = -1
+        self._applications: dict[str, int] = {}
         delta_io.ensure(spark, stream.spec, settings)
 
-    def __call__(self, batch: DataFrame, batch_id: int) -> None:
-        """Write one micro-batch whole or not at all. Raises `BatchDoesNotBalance`."""
+    def __call__(self, frame: DataFrame, number: int) -> None:
+        """Write one micro-batch whole or not at all, or nothing when Bronze already holds it.
+
+        Raises `BatchDoesNotBalance`, `SourceHasGap`, `CheckpointDoesNotContinue` or `BatchChanged`.
+        """
         started = time.monotonic()
-        spark = batch.sparkSession
-        self._query_id = self._query_id or checkpoint.query_id(spark, self._checkpoint)
-        frame, counts = self._judge(batch, batch_id)
+        spark = frame.sparkSession
+        append = Append(spark, self._stream.spec, self._settings)
+        batch = self._describe(spark, number)
+        if self._is_committed(append, batch):
+            log.info("batch_was_committed_before", stream=self._stream.spec.table, batch=number)
+            return
+        reach("before_any_write")
         try:
-            entry = self._balance(spark, batch, batch_id, counts)
-            self._commit(frame, entry)
-        finally:
-            frame.unpersist()
+            judged, counts = self._write(append, frame, batch)
+            aside = judged.where(~is_good()).persist(StorageLevel.MEMORY_AND_DISK) if counts.aside else None
+            try:
+                entry = self._balance(frame, batch, counts, rejected.by_name(aside) if aside else [], started)
+                if aside and entry.rows_quarantined:
+                    rejected.commit(aside, self._stream, self._settings, entry, batch.logs)
+                    reach("between_targets")
+            finally:
+                if aside:
+                    aside.unpersist()
+        except BaseException:
+            append.discard()
+            raise
+        self._commit(append, batch, entry)
+        reach("after_bronze_commit")
         self._tell(entry, time.monotonic() - started)
 
-    def _judge(self, batch: DataFrame, batch_id: int) -> tuple[DataFrame, list[Row]]:
-        raw = self._stream.expand(batch, self._settings) if self._stream.expand else batch
-        while True:
-            judged = self._stream.transform(self._stamped(raw, batch_id), self._schemas)
-            frame = judged.persist(StorageLevel.MEMORY_AND_DISK)
-            counts = self._count(frame)
-            has_unknown = any("unknown_schema_id" in (row.reasons or ()) for row in counts)
-            if not (has_unknown and learn(raw, self._schemas, self._registry)):
-                return frame, counts
-            # The batch held schemas that were not known yet: decode again with them.
-            frame.unpersist()
-
-    @staticmethod
-    def _stamped(raw: DataFrame, batch_id: int) -> DataFrame:
+    def _describe(self, spark: SparkSession, number: int) -> _Batch:
+        self._query_id = self._query_id or checkpoint.query_id(spark, self._checkpoint)
+        ranges = checkpoint.promised_ranges(spark, self._checkpoint, number)
+        if foreign := sorted({one.topic for one in ranges} ^ set(self._stream.topics)):
+            found = [f"{topic} is not in both" for topic in foreign]
+            raise continuity.CheckpointDoesNotContinue(self._stream.spec.table, self._checkpoint, found)
         now = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
-        return raw.withColumns(
-            {"_ingested_at": F.lit(now).cast("timestamp"), "_batch_id": F.lit(batch_id).cast("bigint")}
-        )
+        return _Batch(number, self._query_id, ranges, self._logs.describe(self._stream.topics), now)
 
-    def _count(self, frame: DataFrame) -> list[Row]:
-        event_time = F.when(F.col("_reasons").isNull(), F.col(self._stream.event_time))
-        grouped = frame.groupBy(F.col("_reasons").alias("reasons"), F.col("_filtered_as").alias("filtered_as"))
-        found = grouped.agg(
-            F.count(F.lit(1)).alias("rows"), F.min(event_time).alias("first"), F.max(event_time).alias("last")
-        ).collect()
-        return [Row(**row.asDict()) for row in found]
+    def _is_committed(self, append: Append, batch: _Batch) -> bool:
+        """Whether Bronze holds this batch already. Raises when the batch does not continue what Bronze holds."""
+        if append.version != self._version:
+            # Somebody else committed (an older driver, maintenance): what this one remembers may be out of date.
+            self._applications = append.positions()
+        positions = continuity.places(self._applications)
+        if found := continuity.gaps(positions, batch.logs):
+            raise continuity.SourceHasGap(self._stream.spec.table, found)
+        is_marked = self._applications.get(self._mark, -1) >= batch.number
+        if is_marked and positions == continuity.ends(batch.ranges, batch.logs):
+            return True
+        found_differences = continuity.differences(positions, batch.ranges, batch.logs)
+        if not positions and batch.number:
+            found_differences = [f"Bronze holds nothing and the checkpoint is at batch {batch.number}"]
+        if found_differences or is_marked:
+            found_differences = found_differences or [f"Bronze holds batch {batch.number} with other offsets"]
+            raise continuity.CheckpointDoesNotContinue(self._stream.spec.table, self._checkpoint, found_differences)
+        return False
 
-    def _balance(self, spark: SparkSession, batch: DataFrame, batch_id: int, counts: list[Row]) -> Entry:
-        ranges = checkpoint.promised_ranges(spark, self._checkpoint, batch_id)
-        read = sum(row.rows for row in counts)
-        promised = sum(one.size for one in ranges)
+    @property
+    def _mark(self) -> str:
+        return f"{self._stream.spec.name}/{self._query_id}"
+
+    def _write(self, append: Append, frame: DataFrame, batch: _Batch) -> tuple[DataFrame, Counts]:
+        """Write the good rows to files, count all of them on the way; returns the judged frame and the counts."""
+        raw = self._stream.expand(frame, self._settings) if self._stream.expand else frame
+        stamped = _stamped(raw, batch)
+        while True:
+            judged = self._stream.transform(stamped, self._schemas)
+            seen, counts = counted(judged, self._stream.event_time)
+            written = append.write(seen.where(is_good()).select(*self._stream.spec.columns))
+            found = counts()
+            if written != found.good:
+                raise BatchDoesNotBalance(
+                    self._stream.spec.table, batch.number, found.good, written, "good rows against rows in files"
+                )
+            # The batch held schemas that were not known yet: decode again with them.
+            if not (found.unknown_schema and learn(raw, self._schemas, self._registry)):
+                return judged, found
+
+    def _balance(
+        self, frame: DataFrame, batch: _Batch, counts: Counts, aside: list[rejected.Group], started: float
+    ) -> Entry:
+        promised = batch.promised
         if self._stream.expand:
-            notified = batch.count()
+            notified = frame.count()
             if notified != promised:
                 raise BatchDoesNotBalance(
-                    self._stream.spec.table, batch_id, promised, notified, "notifications of objects"
+                    self._stream.spec.table, batch.number, promised, notified, "notifications of objects"
                 )
-            promised = read
-        firsts = [row.first for row in counts if row.first is not None]
-        lasts = [row.last for row in counts if row.last is not None]
+            promised = counts.read
         entry = Entry(
             stream=self._stream.spec.table,
-            query_id=self._query_id,
-            batch_id=batch_id,
-            ranges=ranges,
+            query_id=batch.query_id,
+            batch_id=batch.number,
+            ranges=tuple(one for one in batch.ranges if one.size),
             rows_promised=promised,
-            rows_read=read,
-            rows_written=sum(row.rows for row in counts if not row.reasons and not row.filtered_as),
-            quarantined=_sums(("+".join(row.reasons), row.rows) for row in counts if row.reasons),
-            filtered=_sums((row.filtered_as, row.rows) for row in counts if row.filtered_as and not row.reasons),
-            offset_holes=promised - read if self._stream.has_holes else 0,
-            first_event_at=min(firsts).isoformat() if firsts else None,
-            last_event_at=max(lasts).isoformat() if lasts else None,
+            rows_read=counts.read,
+            rows_written=counts.good,
+            quarantined=_sums(("+".join(one.reasons), one.rows) for one in aside if one.reasons),
+            filtered=_sums((one.filtered_as, one.rows) for one in aside if one.filtered_as and not one.reasons),
+            offset_holes=promised - counts.read if self._stream.has_holes else 0,
+            first_event_at=counts.first.isoformat() if counts.first else None,
+            last_event_at=counts.last.isoformat() if counts.last else None,
             code_version=lakehouse.__version__,
+            ingested_at=batch.ingested_at,
+            topic_ids={topic: one.topic_id for topic, one in batch.logs.items()},
+            duration_ms=round((time.monotonic() - started) * 1000),
         )
         if not entry.balances or entry.offset_holes < 0:
-            raise BatchDoesNotBalance(self._stream.spec.table, batch_id, promised, read, entry.to_json())
+            raise BatchDoesNotBalance(self._stream.spec.table, batch.number, promised, counts.read, entry.to_json())
+        if self._stream.has_holes and batch.number % WITNESS_EVERY == 0 and promised <= WITNESS_AT_MOST:
+            told = sum(committed_records(self._settings, entry.ranges).values())
+            if told != counts.read:
+                raise BatchDoesNotBalance(
+                    self._stream.spec.table, batch.number, told, counts.read, "as counted by a second client"
+                )
         return entry
 
-    def _commit(self, frame: DataFrame, entry: Entry) -> None:
-        spec, settings = self._stream.spec, self._settings
-        mark = Mark(f"{spec.name}/{self._query_id}", entry.batch_id)
-        if entry.rows_quarantined:
-            quarantine = quarantine_of(spec.table)
-            delta_io.ensure(frame.sparkSession, quarantine, settings)
-            rejected = frame.where(F.col("_reasons").isNotNull())
-            delta_io.append_once(_quarantined(rejected, self._stream), quarantine, settings, mark)
-        good = frame.where(F.col("_reasons").isNull() & F.col("_filtered_as").isNull())
-        delta_io.append_once(good.select(*spec.columns), spec, settings, mark, entry.to_json())
+    def _commit(self, append: Append, batch: _Batch, entry: Entry) -> None:
+        ends = continuity.ends(batch.ranges, batch.logs)
+        moved = {self._mark: batch.number} | {place.application: offset for place, offset in ends.items()}
+        self._version = append.commit(moved, entry.to_json())
+        self._applications |= moved
 
     def _tell(self, entry: Entry, seconds: float) -> None:
         log.info(
@@ -158,15 +227,9 @@ class BronzeWriter:
         metrics.count_batch(entry, seconds)
 
 
-@dataclass(frozen=True)
-class Row:
-    """Rows of one batch that share their reasons and their filter."""
-
-    reasons: list[str] | None
-    filtered_as: str | None
-    rows: int
-    first: datetime | None
-    last: datetime | None
+def _stamped(raw: DataFrame, batch: _Batch) -> DataFrame:
+    at = F.lit(batch.ingested_at).cast("timestamp")
+    return raw.withColumns({"_ingested_at": at, "_batch_id": F.lit(batch.number).cast("bigint")})
 
 
 def _sums(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -174,32 +237,3 @@ def _sums(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
     for name, rows in pairs:
         totals[name] = totals.get(name, 0) + rows
     return totals
-
-
-def _quarantined(rejected: DataFrame, stream: BronzeStream) -> DataFrame:
-    place, partition, position = (F.col(name) if name else F.lit(None) for name in stream.origin)
-    name = stream.spec.table
-    identity: list[Column] = [
-        F.lit(name),
-        place,
-        F.coalesce(partition.cast("string"), F.lit("")),
-        position.cast("string"),
-    ]
-    has_schema_id = "_schema_id" in rejected.columns
-    return rejected.select(
-        F.sha2(F.concat_ws("\x1f", *identity), 256).substr(1, 16).alias("quarantine_id"),
-        F.lit(name).alias("stream"),
-        F.lit("bronze").alias("stage"),
-        F.lit("open").alias("status"),
-        F.col("_reasons").alias("reasons"),
-        F.lit(rules.VERSION).alias("rule_version"),
-        F.col("_raw_key").alias("raw_key"),
-        F.col("_raw").alias("raw_value"),
-        (F.col("_schema_id") if has_schema_id else F.lit(None).cast("int")).alias("schema_id"),
-        place.alias("origin"),
-        partition.cast("int").alias("origin_partition"),
-        position.cast("bigint").alias("origin_position"),
-        F.col("_kafka_at" if "_kafka_at" in rejected.columns else "_ingested_at").alias("arrived_at"),
-        "_ingested_at",
-        "_batch_id",
-    )

@@ -5,6 +5,7 @@ witness.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -19,17 +20,36 @@ def location(spec: TableSpec, settings: Settings) -> str:
     return f"{settings.checkpoints}/{spec.layer}/{spec.table}"
 
 
-def _read_text(spark: SparkSession, path: str) -> str | None:
+def _file(spark: SparkSession, path: str) -> tuple[Any, Any]:
     jvm: Any = spark.sparkContext._jvm
     file = jvm.org.apache.hadoop.fs.Path(path)
-    system = file.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    return file, file.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+
+
+def _read_text(spark: SparkSession, path: str) -> str | None:
+    file, system = _file(spark, path)
     if not system.exists(file):
         return None
     stream = system.open(file)
     try:
+        jvm: Any = spark.sparkContext._jvm
         return str(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
     finally:
         stream.close()
+
+
+def exists(spark: SparkSession, checkpoint: str) -> bool:
+    """Whether a query has begun here: its metadata file is the first that it writes."""
+    file, system = _file(spark, f"{checkpoint}/metadata")
+    return bool(system.exists(file))
+
+
+def set_aside(spark: SparkSession, checkpoint: str) -> str:
+    """Rename the checkpoint, so that the next start makes a new one; returns the new name."""
+    kept = f"{checkpoint}.until-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    file, system = _file(spark, checkpoint)
+    system.rename(file, _file(spark, kept)[0])
+    return kept
 
 
 def query_id(spark: SparkSession, checkpoint: str) -> str:
@@ -46,28 +66,23 @@ def _offsets(text: str | None) -> dict[str, dict[str, int]]:
 
 
 def promised_ranges(spark: SparkSession, checkpoint: str, batch_id: int) -> tuple[OffsetRange, ...]:
-    """The offsets that Spark wrote down for this batch before it ran, per topic and partition; empty ranges left
-    out.
-    """
+    """The offsets that Spark wrote down for this batch before it ran, for each topic and partition, also empty ones."""
     end = _offsets(_read_text(spark, f"{checkpoint}/offsets/{batch_id}"))
     before = f"{checkpoint}/offsets/{batch_id - 1}" if batch_id else f"{checkpoint}/sources/0/0"
     begin = _offsets(_read_text(spark, before))
-    ranges = [
+    return tuple(
         # A partition that was added since begins at its first offset.
         OffsetRange(topic, int(partition), begin.get(topic, {}).get(partition, 0), to)
         for topic, partitions in sorted(end.items())
         for partition, to in sorted(partitions.items())
-    ]
-    return tuple(one for one in ranges if one.size)
+    )
 
 
 def committed_positions(spark: SparkSession, checkpoint: str) -> dict[tuple[str, int], int]:
     """Next offset per topic and partition after the newest batch that the checkpoint holds as done; empty before
     the first.
     """
-    jvm: Any = spark.sparkContext._jvm
-    folder = jvm.org.apache.hadoop.fs.Path(f"{checkpoint}/commits")
-    system = folder.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    folder, system = _file(spark, f"{checkpoint}/commits")
     if not system.exists(folder):
         return {}
     done = [int(name) for one in system.listStatus(folder) if (name := one.getPath().getName()).isdigit()]

@@ -11,22 +11,39 @@ from lakehouse.settings import Settings
 @click.argument("group", type=click.Choice(["inventory", "clicks", "changes", "all"]))
 @click.option("--until-caught-up", is_flag=True, help="End when everything that is there now was taken.")
 @click.option("--short-lived", is_flag=True, help="Start sooner and run slower: for a driver that lives for minutes.")
+@click.option("--accept-gap", default="", metavar="REASON", help="Pass over records that the source lost; recorded.")
 @click.pass_obj
-def stream(settings: Settings, group: str, until_caught_up: bool, short_lived: bool) -> None:
+def stream(settings: Settings, group: str, until_caught_up: bool, short_lived: bool, accept_gap: str) -> None:
     """Take a source (or all, in one driver) into Bronze; for ever, or until caught up."""
     from streaming import queries
 
-    queries.run(settings, group, until_caught_up, short_lived)
+    queries.run(settings, group, until_caught_up, short_lived, accept_gap)
 
 
-@click.command()
-@click.pass_obj
-def ledger(settings: Settings) -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def ledger(context: click.Context) -> None:
     """Print what each stream read, wrote and rejected per day, and whether it balances."""
-    from streaming.inspection import ledger_lines
+    if context.invoked_subcommand:
+        return
+    from streaming import ledger_report
 
-    for line in ledger_lines(settings):
+    for line in ledger_report.lines(context.obj):
         click.echo(line)
+
+
+@ledger.command()
+@click.option("--broker/--no-broker", default=True, help="Read the topics again as well.")
+@click.pass_obj
+def verify(settings: Settings, broker: bool) -> None:
+    """Count Bronze, the quarantine and the topics again, by other means; exit code 1 when anything differs."""
+    from streaming import ledger_verify
+
+    findings = list(ledger_verify.verify(settings, broker))
+    for finding in findings:
+        click.secho(str(finding), fg=None if finding.agrees else "red")
+    if wrong := [finding.name for finding in findings if not finding.agrees]:
+        raise ledger_verify.LedgerDiffers(wrong)
 
 
 @click.group()

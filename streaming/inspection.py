@@ -1,4 +1,4 @@
-"""What the ledger and the quarantine hold, as lines to print. Reads Delta directly: no Spark start."""
+"""What the quarantine and the alerts hold, as lines to print. Reads Delta directly: no Spark start."""
 
 from __future__ import annotations
 
@@ -16,21 +16,6 @@ class NoSuchRow(LakehouseError):
 
     def __init__(self, quarantine_id: str) -> None:
         super().__init__(f"No rejected row has the id {quarantine_id!r}. `lakehouse quarantine list` prints the ids.")
-
-
-def ledger_lines(settings: Settings) -> Iterator[str]:
-    """One line per stream: batches, rows read, written, rejected, filtered, and whether all of it balances."""
-    heads = ("batches", "read", "written", "rejected", "filtered", "holes")
-    yield f"{'stream':<22}{heads[0]:>8}" + "".join(f"{head:>10}" for head in heads[1:]) + "  balance"
-    for stream in STREAMS:
-        entries = list(direct_read.ledger_entries(settings, stream))
-        read = sum(one.rows_read for one in entries)
-        written = sum(one.rows_written for one in entries)
-        rejected = sum(one.rows_quarantined for one in entries)
-        filtered = sum(sum(one.filtered.values()) for one in entries)
-        holes = sum(one.offset_holes for one in entries)
-        state = "balances" if all(one.balances for one in entries) else "DOES NOT BALANCE"
-        yield f"{stream:<22}{len(entries):>8}{read:>10}{written:>10}{rejected:>10}{filtered:>10}{holes:>10}  {state}"
 
 
 def quarantine_counts(settings: Settings) -> dict[str, Counter[str]]:

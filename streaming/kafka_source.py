@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
@@ -12,15 +13,22 @@ from lakehouse.settings import Settings
 from streaming.framing import PREFIX_BYTES, prefix_of, schema_id
 
 
-def read(spark: SparkSession, settings: Settings, topics: Sequence[str]) -> DataFrame:
-    """A streaming frame of key, value, topic, partition, offset, timestamp, headers; from the earliest offset at first.
+def read(
+    spark: SparkSession,
+    settings: Settings,
+    topics: Sequence[str],
+    starting: Mapping[str, Mapping[int, int]] | None = None,
+) -> DataFrame:
+    """A streaming frame of key, value, topic, partition, offset, timestamp, headers.
 
+    A new checkpoint begins at the offsets of `starting` (topic -> partition -> offset), or at the earliest without.
     Stops (`failOnDataLoss`) when offsets that it still needs are gone.
     """
+    earliest = "earliest" if starting is None else json.dumps(starting)
     reader = spark.readStream.format("kafka").options(**spark_options(settings))
     return (
         reader.option("subscribe", ",".join(topics))
-        .option("startingOffsets", "earliest")
+        .option("startingOffsets", earliest)
         .option("failOnDataLoss", "true")
         .option("includeHeaders", "true")
         .option("maxOffsetsPerTrigger", settings.max_offsets_per_batch)

@@ -13,7 +13,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from lakehouse import lease, metrics
+from lakehouse import delta_io, lease, metrics
 from lakehouse.errors import LakehouseError, StepFailed
 from lakehouse.logs import get_logger
 from lakehouse.session import build_session
@@ -21,7 +21,16 @@ from lakehouse.settings import Settings
 from lakehouse.spark_conf import short_lived, spark_conf
 from lakehouse.stream_progress import ProgressMetrics
 from lakehouse.tables import CAPTURED, INVENTORY_EVENTS
-from streaming import changes, checkpoint, click_events, inventory_events, kafka_source, low_stock, source_markers
+from streaming import (
+    beginning,
+    changes,
+    checkpoint,
+    click_events,
+    inventory_events,
+    kafka_source,
+    low_stock,
+    source_markers,
+)
 from streaming.bronze_writer import BronzeStream, BronzeWriter
 from streaming.object_lister import ObjectLister
 from streaming.writer_schemas import Registry
@@ -68,11 +77,21 @@ def in_own_pool(spark: SparkSession, query: str) -> None:
 
 
 def start(
-    spark: SparkSession, settings: Settings, stream: BronzeStream, registry: Registry, until_caught_up: bool
+    spark: SparkSession,
+    settings: Settings,
+    stream: BronzeStream,
+    registry: Registry,
+    until_caught_up: bool,
+    accepted_gap: str = "",
 ) -> StreamingQuery:
-    """Start one query; its name and checkpoint follow from the table."""
+    """Start one query; its name and checkpoint follow from the table.
+
+    Raises `SourceHasGap`, unless an operator accepts the gap for a reason.
+    """
     in_own_pool(spark, stream.spec.table)
-    frame = kafka_source.read(spark, settings, stream.topics)
+    delta_io.ensure(spark, stream.spec, settings)
+    starting = beginning.of(spark, settings, stream, accepted_gap)
+    frame = kafka_source.read(spark, settings, stream.topics, starting)
     writer = (
         frame.writeStream.queryName(stream.spec.table)
         .option("checkpointLocation", checkpoint.location(stream.spec, settings))
@@ -84,8 +103,12 @@ def start(
     return writer.trigger(processingTime=f"{seconds} seconds").start()
 
 
-def run(settings: Settings, group: str, until_caught_up: bool, is_short_lived: bool = False) -> None:
+def run(
+    settings: Settings, group: str, until_caught_up: bool, is_short_lived: bool = False, accepted_gap: str = ""
+) -> None:
     """Run the streams of a group: for ever (until SIGTERM or Ctrl-C), or until they have caught up.
+
+    With `accepted_gap` (an operator's reason) records that the source lost are passed over and written down.
 
     Raises `LeaseHeld` when another driver runs one of them, and our own error when a stream stops itself.
     """
@@ -107,7 +130,7 @@ def run(settings: Settings, group: str, until_caught_up: bool, is_short_lived: b
         elif lister:
             threading.Thread(target=lister.run, args=(stopping,), name="object-lister", daemon=True).start()
         registry = Registry(settings, stopping)
-        running = [start(spark, settings, stream, registry, until_caught_up) for stream in chosen]
+        running = [start(spark, settings, stream, registry, until_caught_up, accepted_gap) for stream in chosen]
         if not until_caught_up and group in ("inventory", "all"):
             in_own_pool(spark, "low_stock")
             running.append(low_stock.start(spark, settings, registry))
@@ -120,7 +143,7 @@ def run(settings: Settings, group: str, until_caught_up: bool, is_short_lived: b
             spark.stop()
 
 
-def catch_up(spark: SparkSession, settings: Settings, group: str = "all") -> None:
+def catch_up(spark: SparkSession, settings: Settings, group: str = "all", accepted_gap: str = "") -> None:
     """Run the streams of a group inside a session that exists, until they have caught up."""
     stopping = threading.Event()
     chosen = streams(group, settings)
@@ -130,7 +153,7 @@ def catch_up(spark: SparkSession, settings: Settings, group: str = "all") -> Non
         if any(stream.expand for stream in chosen):
             ObjectLister(settings).announce_new()
         registry = Registry(settings, stopping)
-        _wait([start(spark, settings, stream, registry, until_caught_up=True) for stream in chosen], stopping)
+        _wait([start(spark, settings, one, registry, True, accepted_gap) for one in chosen], stopping)
 
 
 def _stop_on_signals(stopping: threading.Event) -> None:

@@ -10,8 +10,8 @@ RANGE = "struct<topic:string,partition:int,from_offset:bigint,to_offset:bigint>"
 LEDGER = TableSpec(
     name="ops.ledger",
     schema=columns(
-        f"stream string, query_id string, batch_id bigint, ranges array<{RANGE}>, rows_promised bigint, "
-        f"rows_read bigint, "
+        f"stream string, kind string, query_id string, batch_id bigint, ranges array<{RANGE}>, reason string, "
+        "topic_ids map<string,string>, rows_promised bigint, rows_read bigint, duration_ms bigint, "
         "rows_written bigint, rows_quarantined bigint, quarantined map<string,bigint>, filtered map<string,bigint>, "
         "offset_holes bigint, first_event_at timestamp, last_event_at timestamp, code_version string, "
         "committed_at timestamp, table_version bigint"
@@ -26,11 +26,11 @@ def quarantine_of(stream: str) -> TableSpec:
     return TableSpec(
         name=f"ops.quarantine/{stream}",
         schema=columns(
-            "quarantine_id string, stream string, stage string, status string, reasons array<string>, "
-            "rule_version string, "
-            "raw_key binary, raw_value binary, schema_id int, origin string, origin_partition int, "
-            "origin_position bigint, "
-            "arrived_at timestamp, _ingested_at timestamp, _batch_id bigint"
+            "quarantine_id string, stream string, stage string, reasons array<string>, rule_version string, "
+            "raw_key binary, raw_value binary, raw_headers array<struct<key:string,value:binary>>, schema_id int, "
+            "origin string, origin_etag string, origin_partition int, origin_position bigint, arrived_at timestamp, "
+            # The Kafka record that brought the row, or announced the object that it was in.
+            "_topic string, _partition int, _offset bigint, _ingested_at timestamp, _batch_id bigint"
         ),
         keys=("quarantine_id",),
         comment="Rejected rows with their original bytes, origin and every reason.",

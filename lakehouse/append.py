@@ -1,0 +1,81 @@
+"""An append in two moves: write the files, look at what came out, then commit all of it or nothing.
+
+`DataFrameWriter` commits what it wrote at once, so counts would have to be known before, by a pass of their own.
+Delta's own transaction can be held open between the two. It also carries positions: (application, number) pairs that
+live in the table's state beside the rows, change in the same commit, and never expire as the metadata of commits does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from lakehouse import delta_io
+from lakehouse.settings import Settings
+from lakehouse.tables import TableSpec
+
+
+class Append:
+    """One open transaction that appends to the table of `spec`. Nothing of it is seen by readers before `commit`."""
+
+    def __init__(self, spark: SparkSession, spec: TableSpec, settings: Settings) -> None:
+        self._spec = spec
+        self._path = spec.path(settings)
+        jvm: Any = spark.sparkContext._jvm
+        session: Any = spark._jsparkSession
+        self._jvm = jvm
+        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(session, self._path)
+        self._transaction = log.startTransaction(self._none(), self._none())
+        self._files: Any = None
+
+    @property
+    def version(self) -> int:
+        """Number of the table's newest commit when the transaction began."""
+        return int(self._transaction.readVersion())
+
+    def positions(self) -> dict[str, int]:
+        """Application -> number, as of `version`; reads the table's state, which costs a small job."""
+        found = self._transaction.snapshot().setTransactions()
+        actions = (found.apply(index) for index in range(found.size()))
+        return {str(one.appId()): int(one.version()) for one in actions}
+
+    def write(self, frame: DataFrame) -> int:
+        """Write the rows to files of the table; returns how many. Raises `SchemaMismatch`."""
+        self.discard()
+        self._files = self._transaction.writeFiles(delta_io.fits(frame, self._spec)._jdf)
+        files = (self._files.apply(index) for index in range(self._files.size()))
+        return sum(int(one.numLogicalRecords().get()) for one in files)
+
+    def discard(self) -> None:
+        """Delete the files that were written; harmless when there are none."""
+        if self._files is None:
+            return
+        path = self._jvm.org.apache.hadoop.fs.Path
+        system = path(self._path).getFileSystem(self._transaction.deltaLog().newDeltaHadoopConf())
+        for index in range(self._files.size()):
+            system.delete(path(self._path, self._files.apply(index).path()), False)
+        self._files = None
+
+    def commit(self, positions: Mapping[str, int], metadata: str) -> int:
+        """Commit the files (or none: then only the metadata and the positions); returns the version.
+
+        Does not ask whether somebody else moved a position meanwhile: that would read the table's state for every
+        commit (half a second of a core), and the lease keeps a second writer out.
+        """
+        for application, number in positions.items():
+            self._transaction.updateSetTransaction(application, number, self._none())
+        nothing = self._jvm.org.apache.spark.api.python.PythonUtils.toSeq(self._jvm.java.util.ArrayList())
+        files = self._files if self._files is not None else nothing
+        operation = getattr(self._jvm.org.apache.spark.sql.delta, "DeltaOperations$Write")
+        append = self._jvm.org.apache.spark.sql.SaveMode.Append
+        text = self._jvm.scala.Option.apply(metadata)
+        none = self._none()
+        write = operation(append, none, none, text, none, none, none, none, none)
+        version = int(self._transaction.commit(files, write))
+        self._files = None
+        return version
+
+    def _none(self) -> Any:
+        return self._jvm.scala.Option.empty()

@@ -1,0 +1,100 @@
+"""Where a stream begins: at its checkpoint; without one at the positions that Bronze holds; behind a gap that an
+operator accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pyspark.sql import SparkSession
+
+import lakehouse
+from lakehouse import delta_io
+from lakehouse.append import Append
+from lakehouse.kafka_offsets import TopicLog, TopicLogs
+from lakehouse.ledger_entry import Entry, OffsetRange
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+from lakehouse.tables import TableSpec, quarantine_of
+from streaming import checkpoint, continuity
+
+if TYPE_CHECKING:
+    from streaming.bronze_writer import BronzeStream
+
+log = get_logger(__name__)
+Offsets = dict[str, dict[int, int]]
+
+
+def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_gap: str = "") -> Offsets | None:
+    """The offsets at which a new checkpoint begins; None where Spark knows by itself (a checkpoint, a first start).
+
+    Raises `SourceHasGap` when the source lacks what Bronze needs next and nobody accepted that.
+    """
+    logs = TopicLogs(settings).describe(stream.topics)
+    positions = continuity.places(Append(spark, stream.spec, settings).positions())
+    saved = checkpoint.location(stream.spec, settings)
+    if found := continuity.gaps(positions, logs):
+        if not accepted_gap:
+            raise continuity.SourceHasGap(stream.spec.table, found)
+        positions = _pass_over(spark, settings, stream.spec, found, positions, logs, accepted_gap)
+        if checkpoint.exists(spark, saved):
+            kept = checkpoint.set_aside(spark, saved)
+            log.warning("checkpoint_set_aside", stream=stream.spec.table, kept_as=kept)
+    if checkpoint.exists(spark, saved) or not positions:
+        return None
+    log.warning("checkpoint_is_missing", stream=stream.spec.table, begins_at="the positions that Bronze holds")
+    return _offsets(positions, logs)
+
+
+def _offsets(positions: continuity.Positions, logs: Mapping[str, TopicLog]) -> Offsets:
+    """Every partition of today: at Bronze's position, or at its beginning when Bronze does not know it yet."""
+    begins: Offsets = {topic: dict(one.begins) for topic, one in logs.items()}
+    for place, position in positions.items():
+        if place.topic in begins:
+            begins[place.topic][place.partition] = position
+    return begins
+
+
+def _pass_over(
+    spark: SparkSession,
+    settings: Settings,
+    spec: TableSpec,
+    found: list[continuity.Gap],
+    positions: continuity.Positions,
+    logs: Mapping[str, TopicLog],
+    reason: str,
+) -> continuity.Positions:
+    """Write the gap into Bronze's ledger and move the positions behind it; returns the new positions."""
+    moved: dict[str, int] = {}
+    after = dict(positions)
+    for gap in found:
+        moved[gap.place.application] = continuity.CLOSED
+        del after[gap.place]
+        if gap.place.topic in logs:
+            now = continuity.Place(gap.place.topic, logs[gap.place.topic].topic_id, gap.place.partition)
+            moved[now.application] = after[now] = gap.goes_on_at
+    entry = Entry(
+        stream=spec.table,
+        query_id="",
+        batch_id=-1,
+        ranges=tuple(
+            # Of a topic that was made again nobody knows where the old one ended.
+            OffsetRange(one.place.topic, one.place.partition, one.position, max(one.goes_on_at, one.position))
+            for one in found
+        ),
+        rows_promised=0,
+        rows_read=0,
+        rows_written=0,
+        code_version=lakehouse.__version__,
+        kind="gap",
+        reason=reason,
+        topic_ids={topic: one.topic_id for topic, one in logs.items()},
+    )
+    quarantine = quarantine_of(spec.table)
+    if delta_io.exists(spark, quarantine, settings):
+        # Before Bronze: offsets that come a second time must not be taken for rows that it holds.
+        Append(spark, quarantine, settings).commit(moved, entry.to_json())
+    Append(spark, spec, settings).commit(moved, entry.to_json())
+    log.warning("gap_accepted", stream=spec.table, gaps=[str(one) for one in found], reason=reason)
+    return after

@@ -1,0 +1,126 @@
+"""Does a batch continue where Bronze ended, and does the log still hold what Bronze needs next?
+
+Bronze keeps the next offset of each partition as a position in its table state, moved by the commit that adds the rows.
+So the truth about progress is where the rows are. The checkpoint is a plan that must agree with it: one that was lost,
+restored from a backup, or belongs to another topic is seen before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lakehouse.errors import LakehouseError
+from lakehouse.kafka_offsets import TopicLog
+from lakehouse.ledger_entry import OffsetRange
+
+PREFIX = "offset"
+CLOSED = -1
+"""The position of a topic that does not exist any more."""
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """One partition of one topic; the topic's id tells it from a later topic of the same name."""
+
+    topic: str
+    topic_id: str
+    partition: int
+
+    @property
+    def application(self) -> str:
+        """Its name among the positions of a table."""
+        return f"{PREFIX}/{self.topic}/{self.topic_id}/{self.partition}"
+
+
+Positions = dict[Place, int]
+
+
+def places(applications: Mapping[str, int]) -> Positions:
+    """The offsets among the positions of a table, without those of closed topics."""
+    found = {}
+    for application, number in applications.items():
+        prefix, _, rest = application.partition("/")
+        if prefix == PREFIX and number != CLOSED:
+            # A topic's name has no slash; its id is base64 text and may have some.
+            topic, _, place = rest.partition("/")
+            topic_id, _, partition = place.rpartition("/")
+            found[Place(topic, topic_id, int(partition))] = number
+    return found
+
+
+def ends(ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]) -> Positions:
+    """The positions after a batch."""
+    return {Place(one.topic, logs[one.topic].topic_id, one.partition): one.to_offset for one in ranges}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Offsets that Bronze needs next and the broker does not hold any more."""
+
+    place: Place
+    position: int
+    """Where Bronze ended."""
+    goes_on_at: int
+    """Where the log of today can be read on; `CLOSED` where there is none."""
+    cause: str
+
+    def __str__(self) -> str:
+        place = f"{self.place.topic}/{self.place.partition}"
+        rest = "" if self.goes_on_at == CLOSED else f" (it can be read on from {self.goes_on_at})"
+        return f"{place}: Bronze ended at offset {self.position}, {self.cause}{rest}"
+
+
+class SourceHasGap(LakehouseError):
+    """The broker no longer holds what Bronze needs next."""
+
+    def __init__(self, stream: str, gaps: Sequence[Gap]) -> None:
+        self.gaps = tuple(gaps)
+        super().__init__(
+            f"Records are missing in the source of {stream}: {'; '.join(map(str, gaps))}. Nothing was written. If they "
+            'can\'t be brought back, `lakehouse stream ... --accept-gap "<reason>"` records the gap in the ledger and '
+            "goes on (docs/runbooks/source-gap.md)."
+        )
+
+
+class CheckpointDoesNotContinue(LakehouseError):
+    """The checkpoint's next batch does not begin where Bronze ended."""
+
+    def __init__(self, stream: str, checkpoint: str, differences: Sequence[str]) -> None:
+        super().__init__(
+            f"The checkpoint of {stream} does not belong to what Bronze holds: {'; '.join(differences)}. Was it "
+            f"restored from a backup, or copied? Nothing was written. Move {checkpoint} away: the stream then takes "
+            "its positions from Bronze, and loses and doubles nothing."
+        )
+
+
+def gaps(positions: Positions, logs: Mapping[str, TopicLog]) -> list[Gap]:
+    """What the logs lack of what Bronze needs next; empty when all is there."""
+    found = []
+    for place, position in sorted(positions.items()):
+        log = logs.get(place.topic)
+        if log is None:
+            found.append(Gap(place, position, CLOSED, "and the stream does not read this topic any more"))
+            continue
+        begin, end = log.begins.get(place.partition, 0), log.ends.get(place.partition, 0)
+        if log.topic_id != place.topic_id:
+            found.append(Gap(place, position, begin, "and the topic was deleted and made again since"))
+        elif position < begin:
+            found.append(Gap(place, position, begin, f"but the log begins at {begin}: retention removed the rest"))
+        elif position > end:
+            found.append(Gap(place, position, end, f"but the log ends at {end}"))
+    return found
+
+
+def differences(positions: Positions, ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]) -> list[str]:
+    """Where the ranges of a batch do not begin at the positions of Bronze; empty when they continue it."""
+    found = []
+    begins = {Place(one.topic, logs[one.topic].topic_id, one.partition): one.from_offset for one in ranges}
+    for place in sorted(positions.keys() | begins.keys()):
+        position, begin = positions.get(place), begins.get(place)
+        name = f"{place.topic}/{place.partition}"
+        if begin is None:
+            found.append(f"{name} is in Bronze up to offset {position} and not in the checkpoint")
+        elif position is not None and position != begin:
+            found.append(f"{name} is in Bronze up to offset {position} and the batch begins at {begin}")
+    return found

@@ -1,0 +1,64 @@
+"""Counting the rows of a batch while they pass by on their way to the files: no pass of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from lakehouse.errors import StepFailed
+
+TIMEOUT_SECONDS = 120.0
+UNKNOWN_SCHEMA = "unknown_schema_id"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of one batch by what becomes of them, and the first and last event time of the good ones."""
+
+    read: int
+    good: int
+    unknown_schema: int
+    first: datetime | None
+    last: datetime | None
+
+    @property
+    def aside(self) -> int:
+        """Rows that do not go to Bronze: rejected, or filtered by name."""
+        return self.read - self.good
+
+
+def is_good() -> Column:
+    """Whether a judged row goes to Bronze."""
+    return F.col("_reasons").isNull() & F.col("_filtered_as").isNull()
+
+
+def counted(judged: DataFrame, event_time: str) -> tuple[DataFrame, Callable[[], Counts]]:
+    """The frame that counts its rows while it is written, and the function that gives the counts afterwards."""
+    observation = Observation()
+    good_time = F.when(is_good(), F.col(event_time))
+    seen = judged.observe(
+        observation,
+        F.count(F.lit(1)).alias("read"),
+        F.count_if(is_good()).alias("good"),
+        F.count_if(F.array_contains("_reasons", UNKNOWN_SCHEMA)).alias("unknown_schema"),
+        F.min(good_time).alias("first"),
+        F.max(good_time).alias("last"),
+    )
+
+    def counts() -> Counts:
+        future = cast(Any, observation._jo).future()
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        # The counts come by a message of Spark's own; if it were dropped, waiting for it would never end.
+        while not future.isCompleted():
+            if time.monotonic() > deadline:
+                raise StepFailed(f"Spark did not report the counts of a batch within {TIMEOUT_SECONDS:.0f} s.")
+            time.sleep(0.002)
+        return Counts(**observation.get)
+
+    return seen, counts

@@ -1,0 +1,160 @@
+"""`lakehouse ledger verify`: count everything again, by other means than those that wrote it.
+
+Bronze and the quarantine are counted by another engine (DuckDB on the Delta log), the topics by another client than
+Spark's, and the changes against the counts that Debezium announced for each transaction.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from lakehouse import direct_read
+from lakehouse.errors import LakehouseError
+from lakehouse.kafka_offsets import TopicLog, TopicLogs, committed_records
+from lakehouse.ledger_entry import Entry, OffsetRange
+from lakehouse.settings import Settings
+from lakehouse.tables import CAPTURED, CLICK_EVENTS, SOURCE_MARKERS, STREAMS, quarantine_of
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison: what was expected, what was found."""
+
+    name: str
+    expected: int
+    found: int
+    note: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are equal."""
+        return self.expected == self.found
+
+    def __str__(self) -> str:
+        sign = "=" if self.agrees else "DIFFERS FROM"
+        return f"{self.name}: {self.expected} {sign} {self.found}{f' ({self.note})' if self.note else ''}"
+
+
+class LedgerDiffers(LakehouseError):
+    """What was counted again is not what the ledger says."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(
+            f"{len(names)} of the counts differ: {'; '.join(names)}. Let no night run on this Bronze, and follow "
+            "docs/runbooks/ledger-differs.md."
+        )
+
+
+def verify(settings: Settings, with_broker: bool = True) -> Iterator[Finding]:
+    """All comparisons, stream by stream. The broker is asked for what it still holds of each batch's offsets."""
+    for stream in STREAMS:
+        entries = list(direct_read.ledger_entries(settings, stream))
+        if not entries:
+            continue
+        batches = [one for one in entries if one.kind == "batch"]
+        yield Finding(f"{stream}: batches that balance", len(batches), sum(one.balances for one in batches))
+        yield Finding(f"{stream}: offsets between batches that no entry names", 0, _unnamed_offsets(entries))
+        yield from _bronze(settings, stream, entries)
+        yield _quarantine(settings, stream, batches)
+        if with_broker and stream != CLICK_EVENTS.table:
+            yield _broker(settings, stream, batches)
+    yield from _transactions(settings)
+
+
+def _unnamed_offsets(entries: list[Entry]) -> int:
+    """Offsets below the newest position that no batch and no accepted gap covers, or that two batches cover."""
+    spans: dict[tuple[str, str, int], list[OffsetRange]] = {}
+    for entry in entries:
+        for one in entry.ranges if entry.kind == "batch" else ():
+            spans.setdefault((one.topic, entry.topic_ids.get(one.topic, ""), one.partition), []).append(one)
+    accepted = {(one.topic, one.partition, one.from_offset, one.to_offset) for e in entries for one in e.ranges}
+    return sum(
+        abs(after.from_offset - before.to_offset)
+        for members in spans.values()
+        for before, after in pairwise(sorted(members, key=lambda one: (one.from_offset, one.to_offset)))
+        if (before.topic, before.partition, before.to_offset, after.from_offset) not in accepted
+    )
+
+
+def _bronze(settings: Settings, stream: str, entries: list[Entry]) -> Iterator[Finding]:
+    connection = direct_read.connect(settings, f"bronze.{stream}")
+    sql = f"""select epoch_us(_ingested_at), count(*) from "bronze"."{stream}" group by 1"""  # noqa: S608 - ours
+    held: dict[int, int] = dict(direct_read.rows(connection, sql))
+    wrong = [
+        f"batch {one.batch_id}: {one.rows_written} written, {held.get(_microseconds(one), 0)} there"
+        for one in entries
+        if one.rows_written != held.get(_microseconds(one), 0)
+    ]
+    written = sum(one.rows_written for one in entries)
+    yield Finding(f"{stream}: rows written and rows in Bronze", written, sum(held.values()))
+    yield Finding(f"{stream}: batches whose rows in Bronze differ", 0, len(wrong), "; ".join(wrong[:3]))
+
+
+def _microseconds(entry: Entry) -> int:
+    """The stamp of a batch as microseconds since 1970; -1 where it has none."""
+    if not entry.ingested_at:
+        return -1
+    return (datetime.fromisoformat(entry.ingested_at).replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+
+
+def _quarantine(settings: Settings, stream: str, batches: list[Entry]) -> Finding:
+    rejected = sum(one.rows_quarantined for one in batches)
+    name = quarantine_of(stream).name
+    found = 0
+    if direct_read.open_table(settings, name) is not None:
+        sql = f"""select count(distinct quarantine_id) from "ops"."quarantine/{stream}" where stage = 'bronze'"""  # noqa: S608
+        found = int(direct_read.rows(direct_read.connect(settings, name), sql)[0][0])
+    return Finding(f"{stream}: rows rejected and rows in the quarantine", rejected, found)
+
+
+def _broker(settings: Settings, stream: str, batches: list[Entry]) -> Finding:
+    topics = sorted({one.topic for entry in batches for one in entry.ranges})
+    logs = TopicLogs(settings).describe(topics)
+    asked = [entry for entry in batches if _is_retained(entry, logs)]
+    counts = committed_records(settings, [one for entry in asked for one in entry.ranges])
+    wrong = [entry.batch_id for entry in asked if sum(counts[one] for one in entry.ranges) != entry.rows_read]
+    note = f"of {len(batches)} batches; the broker holds no more of the others" if len(asked) < len(batches) else ""
+    if wrong:
+        note = f"differ: {', '.join(map(str, wrong[:5]))}"
+    return Finding(f"{stream}: batches counted again at the broker", len(asked), len(asked) - len(wrong), note)
+
+
+def _is_retained(entry: Entry, logs: dict[str, TopicLog]) -> bool:
+    return all(
+        entry.topic_ids.get(one.topic) == logs[one.topic].topic_id
+        and one.from_offset >= logs[one.topic].begins.get(one.partition, 0)
+        for one in entry.ranges
+    )
+
+
+def _transactions(settings: Settings) -> Iterator[Finding]:
+    """Events per transaction and table as Debezium announced them, against the rows of Bronze."""
+    if direct_read.open_table(settings, SOURCE_MARKERS.name) is None:
+        return
+    connection = direct_read.connect(settings, SOURCE_MARKERS.name, *[table.changes.name for table in CAPTURED])
+    announced = """select split_part(transaction_id, ':', 1), one.data_collection, one.event_count
+        from (select transaction_id, unnest(data_collections) as one
+              from "bronze"."source_markers" where kind = 'END')"""
+    by_table: dict[str, Counter[str]] = {}
+    for transaction, collection, events in direct_read.rows(connection, announced):
+        by_table.setdefault(collection.rpartition(".")[2], Counter())[transaction] += events
+    for captured in CAPTURED:
+        table = captured.changes
+        expected = by_table.get(captured.name, Counter())
+        if direct_read.open_table(settings, table.name) is None:
+            continue
+        sql = f"""select split_part(transaction_id, ':', 1), count(*) from "bronze"."{table.table}"
+            where coalesce(snapshot, 'false') = 'false' group by 1"""  # noqa: S608 - the name is ours
+        found = dict(direct_read.rows(connection, sql))
+        rejected = sum(one.rows_quarantined for one in direct_read.ledger_entries(settings, table.table))
+        short = sum(found.get(transaction, 0) != events for transaction, events in expected.items())
+        if rejected:
+            # Which transaction a rejected row belonged to can't be known: each may leave one short.
+            short = max(0, short - rejected)
+        yield Finding(f"{table.table}: transactions with all announced events", len(expected), len(expected) - short)

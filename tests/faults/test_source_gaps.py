@@ -1,0 +1,172 @@
+"""When the source lost records, or the checkpoint is not the table's own, the stream stops and says so."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from inventory_topic import InventoryTopic, bronze_ids, entries, quarantined
+from pyspark.sql import SparkSession
+
+from lakehouse import lease
+from lakehouse.errors import LakehouseError, LeaseHeld
+from lakehouse.kafka_config import client_config
+from lakehouse.kafka_offsets import TopicMissing
+from lakehouse.settings import Settings
+from streaming import beginning, queries
+from streaming.continuity import SourceHasGap
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+@pytest.fixture
+def topic(stack: Settings, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> InventoryTopic:
+    """A topic with one batch in Bronze: 20 good events, 2 poison records, in one partition."""
+    name = request.node.name.removeprefix("test_")[:60]
+    settings = stack.model_copy(update={"home": tmp_path_factory.mktemp("gap"), "inventory_topic": f"gap.{name}"})
+    topic = InventoryTopic(settings, partitions=1)
+    topic.send(20, poison_every=10)
+    return topic
+
+
+@pytest.fixture
+def streamed(spark: SparkSession, topic: InventoryTopic) -> InventoryTopic:
+    queries.catch_up(spark, topic.settings, "inventory")
+    return topic
+
+
+def catch_up(spark: SparkSession, topic: InventoryTopic, accepted: str = "") -> None:
+    queries.catch_up(spark, topic.settings, "inventory", accepted)
+
+
+def checkpoint_folder(topic: InventoryTopic) -> str:
+    return str(topic.settings.home / "checkpoints" / "bronze" / "inventory_events")
+
+
+def assert_all_is_there_once(topic: InventoryTopic) -> None:
+    assert bronze_ids(topic.settings) == topic.good
+    assert sum(quarantined(topic.settings).values()) == topic.poison
+
+
+def trim(topic: InventoryTopic, before: int) -> None:
+    """What retention does: the log begins later."""
+    admin = AdminClient(client_config(topic.settings))
+    for future in admin.delete_records([TopicPartition(topic.name, 0, before)]).values():
+        future.result(timeout=30)
+
+
+def remake(topic: InventoryTopic) -> None:
+    topic.delete()
+    topic.create(partitions=1)
+
+
+def test_retention_that_passed_the_position_stops_the_stream(spark: SparkSession, streamed: InventoryTopic) -> None:
+    streamed.send(10)
+    trim(streamed, before=25)
+    with pytest.raises(SourceHasGap, match=r"Bronze ended at offset 22, but the log begins at 25"):
+        catch_up(spark, streamed)
+    assert len(entries(streamed.settings)) == 1
+
+
+def test_an_accepted_gap_is_recorded_and_the_stream_goes_on(spark: SparkSession, streamed: InventoryTopic) -> None:
+    streamed.send(10)
+    trim(streamed, before=25)
+    catch_up(spark, streamed, "the disk of broker 1 was lost")
+    gap = next(one for one in entries(streamed.settings) if one.kind == "gap")
+    assert [(one.from_offset, one.to_offset) for one in gap.ranges] == [(22, 25)]
+    assert gap.reason == "the disk of broker 1 was lost"
+    # Three of the ten are the gap.
+    assert sum(bronze_ids(streamed.settings).values()) == 20 + 10 - 3
+    assert entries(streamed.settings)[-1].ranges[0].from_offset == 25
+
+
+def test_a_topic_that_was_made_again_and_is_longer_stops_the_stream(
+    spark: SparkSession, streamed: InventoryTopic
+) -> None:
+    remake(streamed)
+    streamed.send(40)
+    with pytest.raises(SourceHasGap, match="deleted and made again"):
+        catch_up(spark, streamed)
+    catch_up(spark, streamed, "the topic was made again on purpose")
+    assert_all_is_there_once(streamed)
+
+
+def test_a_topic_that_was_made_again_while_the_stream_runs_is_seen_by_the_next_batch(
+    spark: SparkSession, streamed: InventoryTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remake(streamed)
+    streamed.send(40)
+    # As for a driver that looked before: what it sees at its start is in order.
+    monkeypatch.setattr(beginning, "of", lambda *_: None)
+    with pytest.raises(LakehouseError, match="deleted and made again"):
+        catch_up(spark, streamed)
+    assert len(entries(streamed.settings)) == 1
+
+
+def test_a_log_that_ends_below_the_position_stops_the_stream(spark: SparkSession, streamed: InventoryTopic) -> None:
+    remake(streamed)
+    streamed.send(5)
+    with pytest.raises(SourceHasGap):
+        catch_up(spark, streamed)
+    assert len(entries(streamed.settings)) == 1
+
+
+def test_a_lost_checkpoint_begins_where_bronze_ended(spark: SparkSession, streamed: InventoryTopic) -> None:
+    shutil.rmtree(checkpoint_folder(streamed))
+    streamed.send(10, poison_every=5)
+    catch_up(spark, streamed)
+    assert_all_is_there_once(streamed)
+    assert len(entries(streamed.settings)) == 2
+
+
+def test_a_checkpoint_restored_from_a_backup_stops_the_stream(spark: SparkSession, streamed: InventoryTopic) -> None:
+    folder = checkpoint_folder(streamed)
+    shutil.copytree(folder, f"{folder}-backup")
+    streamed.send(10)
+    catch_up(spark, streamed)
+    shutil.rmtree(folder)
+    shutil.move(f"{folder}-backup", folder)
+    streamed.send(10)
+    with pytest.raises(LakehouseError, match="Was it restored from a backup"):
+        catch_up(spark, streamed)
+    # The cure of the message.
+    shutil.rmtree(folder)
+    catch_up(spark, streamed)
+    assert_all_is_there_once(streamed)
+
+
+def test_a_checkpoint_of_another_table_is_refused(spark: SparkSession, streamed: InventoryTopic) -> None:
+    other = streamed.settings.model_copy(update={"home": streamed.settings.home / "other"})
+    other_folder = other.home / "checkpoints" / "bronze" / "inventory_events"
+    shutil.copytree(checkpoint_folder(streamed), other_folder)
+    streamed.send(5)
+    with pytest.raises(LakehouseError, match="Bronze holds nothing and the checkpoint is at batch 1"):
+        queries.catch_up(spark, other, "inventory")
+
+
+def test_another_topic_in_the_settings_is_refused(spark: SparkSession, streamed: InventoryTopic) -> None:
+    other = InventoryTopic(streamed.settings.model_copy(update={"inventory_topic": f"{streamed.name}-2"}), 1)
+    other.send(5)
+    with pytest.raises(SourceHasGap, match="does not read this topic any more"):
+        catch_up(spark, other)
+
+
+def test_a_second_driver_of_one_table_refuses_to_start(spark: SparkSession, topic: InventoryTopic) -> None:
+    with lease.hold("stream-inventory_events", topic.settings), pytest.raises(LeaseHeld, match="Stop it first"):
+        catch_up(spark, topic)
+
+
+def test_a_topic_that_does_not_exist_is_named(spark: SparkSession, topic: InventoryTopic) -> None:
+    settings = topic.settings.model_copy(update={"inventory_topic": "nobody.made.this"})
+    with pytest.raises(TopicMissing, match=r"has no topic nobody.made.this"):
+        queries.catch_up(spark, settings, "inventory")
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_query(spark: SparkSession) -> Iterator[None]:
+    yield
+    for query in spark.streams.active:
+        query.stop()
