@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 
@@ -31,6 +32,8 @@ COMMANDS = {
     "night": "orchestration.commands:night",
 }
 """Command -> module:attribute, in the order in which a new user meets them."""
+CURABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""Trouble with the disk or its rights: the system's own words name the place."""
 
 
 class Rooms(click.Group):
@@ -72,6 +75,11 @@ def main() -> None:
         sys.exit(130)
     except LakehouseError as error:
         click.echo(f"lakehouse: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in CURABLE:
+            raise
+        click.echo(f"lakehouse: {error}. Free some space (or put right what it names) and run it again.", err=True)
         sys.exit(1)
 
 

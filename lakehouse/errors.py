@@ -64,6 +64,10 @@ class LeaseHeld(LakehouseError):
         )
 
 
+class JavaUnfit(LakehouseError):
+    """The machine's Java is missing, or of a release that Spark, Kafka and Debezium do not run on."""
+
+
 class ServiceUnreachable(LakehouseError):
     """A service that a step needs does not answer."""
 

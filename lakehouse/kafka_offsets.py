@@ -1,4 +1,4 @@
-"""What the broker holds of a topic: its id, where its partitions begin and end, and how many records a range has."""
+"""What the broker holds of a topic: its id, where its partitions begin and end, how many records a range has."""
 
 from __future__ import annotations
 
@@ -58,9 +58,7 @@ class TopicLogs:
                 if found.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and tries_left < TRIES - 3:
                     raise TopicMissing(self._missing(topics), self._address) from None
                 if not tries_left:
-                    raise ServiceUnreachable(
-                        "Kafka", self._address, f"{found.str()}. Is it up? (`lakehouse status`)"
-                    ) from None
+                    raise _unreachable(self._address, error) from None
                 time.sleep(1.0)
         raise AssertionError("not reached")
 
@@ -88,6 +86,19 @@ class TopicLogs:
         asked = dict.fromkeys(places, which)
         answers = self._admin.list_offsets(asked, isolation_level=committed, request_timeout=TIMEOUT_SECONDS)
         return {(one.topic, one.partition): answer.result().offset for one, answer in answers.items()}
+
+
+def require_kafka(settings: Settings) -> None:
+    """Raise `ServiceUnreachable` unless a broker answers: a driver starts for many seconds and asks for minutes."""
+    try:
+        AdminClient({**client_config(settings), "log_level": 0}).list_topics(timeout=TIMEOUT_SECONDS)
+    except KafkaException as error:
+        raise _unreachable(settings.kafka_bootstrap_servers, error) from None
+
+
+def _unreachable(address: str, error: KafkaException) -> ServiceUnreachable:
+    cure = f"Start it (`lakehouse up`), or check LAKEHOUSE_KAFKA_*. The client says: {error.args[0].str()}."
+    return ServiceUnreachable("Kafka", address, cure)
 
 
 def end_offsets(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:

@@ -9,11 +9,17 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from lakehouse.settings import Settings
-from lakehouse.spark_conf import spark_conf
+from lakehouse.spark_conf import require_java, spark_conf
+
+LAUNCHED_BY_SUBMIT = "PYSPARK_GATEWAY_PORT"
+"""Set by spark-submit, whose JVM runs before our Python does."""
 
 
 def build_session(settings: Settings, app_name: str, conf: dict[str, str] | None = None) -> SparkSession:
-    """Start Spark (or take the running session) for `app_name`; `conf` wins over the defaults."""
+    """Start Spark (or take the running session) for `app_name`; `conf` wins over the defaults. Raises `JavaUnfit`."""
+    if SparkSession.getActiveSession() is None and LAUNCHED_BY_SUBMIT not in os.environ:
+        # Without one, Spark's launcher ends with two stack traces, one of Java's and one of Python's.
+        require_java()
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     Path(settings.home / "spark-local").mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from lakehouse.errors import JavaUnfit
 from lakehouse.settings import PROJECT_ROOT, Settings
 
 # Debezium, JAAS strings, PEM keys and S3 keys travel as source options; plans and pages must not show them.
@@ -26,6 +27,15 @@ def night_conf(settings: Settings) -> dict[str, str]:
     """Settings of the night's steps: minutes on one machine, as long as it takes on a cluster."""
     conf = spark_conf(settings)
     return short_lived(conf) if settings.profile == "local" else conf
+
+
+def require_java() -> None:
+    """Raise `JavaUnfit` unless the Java that would be started is a release that runs Spark."""
+    from infra.setup.check_machine import java_command, java_problem, java_release
+
+    java = java_command()
+    if problem := java_problem(java, java_release(java)):
+        raise JavaUnfit(problem)
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:

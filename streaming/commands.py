@@ -15,8 +15,10 @@ from lakehouse.settings import Settings
 @click.pass_obj
 def stream(settings: Settings, group: str, until_caught_up: bool, short_lived: bool, accept_gap: str) -> None:
     """Take a source (or all, in one driver) into Bronze; for ever, or until caught up."""
+    from lakehouse.kafka_offsets import require_kafka
     from streaming import queries
 
+    require_kafka(settings)
     queries.run(settings, group, until_caught_up, short_lived, accept_gap)
 
 

@@ -19,6 +19,7 @@ from infra.local.ports import require_free
 from infra.local.processes import POLL_SECONDS, PidFile, memory_bytes, start, stop
 from infra.local.service import Service
 from lakehouse.settings import Settings, load_settings
+from lakehouse.spark_conf import require_java
 
 SERVICES = (broker.SERVICE, registry.SERVICE, database.SERVICE, object_store.SERVICE, slack.SERVICE, connect.SERVICE)
 STATE = (
@@ -35,6 +36,8 @@ STATE = (
     "leases",
 )
 HUNG_SECONDS = 60.0
+NEEDED_BYTES = 500_000_000
+"""What a fresh stack writes in its first minutes, most of it Kafka's and Postgres' logs."""
 Say = Callable[[str], None]
 
 
@@ -56,7 +59,8 @@ def up(home: Path, ports: str | None = None, say: Say = print) -> Plan:
     goes wrong, and on Ctrl-C, the processes that this call started are stopped again. Raises the errors of
     `infra.local.errors`.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    require_java()
+    _require_room(home)
     with _only_one(home):
         plan = _plan_for(home, ports)
         plan.write()
@@ -229,6 +233,19 @@ def _plan_for(home: Path, ports: str | None) -> Plan:
         return make_plan(home, wanted_ports(ports))
     is_running = any(pid_file(plan, service.name).living_pid() for service in SERVICES)
     return plan if ports is None or is_running else replace(plan, ports=wanted_ports(ports))
+
+
+def _require_room(home: Path) -> None:
+    """Make the home and look at its disk: a full one ends services in ways that do not name it."""
+    cure = "Free some space there, or choose another folder with LAKEHOUSE_HOME."
+    try:
+        (home / "stack").mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(home).free
+    except OSError as error:
+        raise StackNotReady(f"Making the folder {home}", str(error), cure) from error
+    if free < NEEDED_BYTES:
+        found = f"only {free / 1e6:,.0f} MB are free there, and the stack needs {NEEDED_BYTES / 1e6:,.0f} MB to start"
+        raise StackNotReady(f"The disk of {home}", found, cure)
 
 
 def _require_free_ports(plan: Plan) -> None:

@@ -57,12 +57,12 @@ def java_release(java: str) -> Optional[int]:
 
 def java_problem(java: str, release: Optional[int]) -> Optional[str]:
     """One sentence when `java` is not there or is a release that Spark and Debezium do not run on, else None."""
-    where = "JAVA_HOME (%s)" % os.environ["JAVA_HOME"] if os.environ.get("JAVA_HOME") else "the PATH"
+    where = "in JAVA_HOME (%s)" % os.environ["JAVA_HOME"] if os.environ.get("JAVA_HOME") else "on the PATH"
     cure = "Install Java 17 or 21 and point JAVA_HOME at it."
     if release is None:
-        return "No working Java was found in %s: Spark, Kafka and Debezium need one. %s" % (where, cure)
+        return "No working Java was found %s: Spark, Kafka and Debezium need one. %s" % (where, cure)
     if release not in JAVA_RELEASES:
-        return "Java %d was found in %s: Spark 4.1 and Debezium run on Java 17 or 21. %s" % (release, where, cure)
+        return "Java %d was found %s: Spark 4.1 and Debezium run on Java 17 or 21. %s" % (release, where, cure)
     return None
 
 
