@@ -13,14 +13,10 @@ from zoneinfo import ZoneInfo
 from infra.shop.catalogue import FEES, Customer, Product, to_cents
 from infra.shop.invoices import InvoiceLine, in_zone
 
-FEE_CODES = frozenset(
-    {
-        "post", "d", "dot", "m", "c2", "s", "bank charges", "amazonfee", "cruk", "pads", "b",
-        "gift_0001_10", "gift_0001_20", "gift_0001_30", "gift_0001_40", "gift_0001_50",
-        "gift_0001_60", "gift_0001_70", "gift_0001_80", "gift_0001_90",
-    }
-)  # fmt: skip
-"""Stock codes that are no products, in lower case: postage, discounts, manual entries, charges, samples, vouchers."""
+FEE_CODES = frozenset({"post", "d", "dot", "m", "c2", "s", "b", "bank charges", "amazonfee", "cruk", "pads"})
+"""Stock codes that are no products, in lower case: postage, discounts, manual entries, charges, samples."""
+VOUCHER_PREFIX = "gift_"
+"""Vouchers are no products either; their codes name the amount."""
 OTHER = "Other gifts"
 _COST_SHARE = Decimal("0.60")
 # The first category with a word of the name wins; a closing S makes no difference.
@@ -41,9 +37,15 @@ _CATEGORY_WORDS = (
 _WORDS = [(category, frozenset(words.split())) for category, words in _CATEGORY_WORDS]
 
 
+def is_fee(stock_code: str) -> bool:
+    """Whether the code stands for a charge or a voucher, in either case (README, "What counts as revenue")."""
+    code = stock_code.lower()
+    return code in FEE_CODES or code.startswith(VOUCHER_PREFIX)
+
+
 def category_of(stock_code: str, name: str) -> str:
     """Fees by code; else by the words of the name, else "Other gifts"."""
-    if stock_code.lower() in FEE_CODES:
+    if is_fee(stock_code):
         return FEES
     words = {word.strip(".,!?'\"()") for word in name.upper().replace("/", " ").split()}
     words |= {word.removesuffix("S") for word in words}

@@ -44,13 +44,13 @@ def load_invoices(
     while batch := list(islice(lines, LINES_PER_TRANSACTION)):
         tag = f"{_TAG}:{digest}:{begin}"
         if tag not in book.account.tags:
-            database.apply(Transaction([Insert("orders", list(_order_rows(batch, zone)))], tag=tag), book, {})
+            database.apply(Transaction([Insert("orders", list(order_rows(batch, zone)))], tag=tag), book, {})
         begin += len(batch)
         progress(begin, catalogue.lines)
     return catalogue.lines
 
 
-def _order_rows(lines: list[InvoiceLine], zone: ZoneInfo) -> Iterator[tuple[object, ...]]:
+def order_rows(lines: list[InvoiceLine], zone: ZoneInfo) -> Iterator[tuple[object, ...]]:
     """One order row for each line: its number is the key."""
     for line in lines:
         moment = in_zone(line.invoiced, zone)
