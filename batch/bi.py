@@ -30,10 +30,7 @@ SECONDS_BETWEEN_LOOKS = 10.0
 
 
 def serve(settings: Settings, port: int, stopped: threading.Event) -> None:
-    """Serve the published tables on loopback until `stopped` is set.
-
-    Raises `StepFailed` before the first publication.
-    """
+    """Serve the published tables on loopback until `stopped` is set. Raises `StepFailed` when nothing is published."""
     with server(settings, port) as spark:
         shown = show_published(spark, settings, {})
         log.info("bi_server_ready", host=HOST, port=port, tables=sorted(shown))
