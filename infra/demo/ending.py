@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import date
 
 import click
 
-from infra.shop.account import Account
 from lakehouse import direct_read
 from lakehouse.settings import Settings
 from lakehouse.tables import BRONZE, CLICKS, INVENTORY_LEVELS, MARTS, QUALITY_SCORES, SILVER_CAPTURED
@@ -24,8 +24,8 @@ def delivered_lines(settings: Settings) -> Iterator[str]:
         yield " | ".join(json.loads(line)["payload"].get("text", "").splitlines()[:2])
 
 
-def print_ending(settings: Settings, account: Account) -> None:
-    """Print the end of a demo whose comparisons all hold."""
+def print_ending(settings: Settings, night: date) -> None:
+    """Print the end of a demo whose comparisons all hold; `night` is the business date of its report."""
     click.secho("\nRows per table", bold=True)
     names = [spec.name for spec in (*BRONZE, *(table.silver for table in SILVER_CAPTURED), INVENTORY_LEVELS, CLICKS)]
     for name in (*names, *(f"gold.{mart}" for mart in MARTS)):
@@ -37,7 +37,7 @@ def print_ending(settings: Settings, account: Account) -> None:
         click.echo(f"  {line}")
     _sales(settings)
     _score(settings)
-    report = settings.home / "reports" / f"{account.business_date}.html"
+    report = settings.home / "reports" / f"{night}.html"
     click.secho(f"\nMorning report: {report}", bold=True)
     click.echo("Next: `lakehouse status`, `lakehouse ledger`, `lakehouse quality show`, `lakehouse down`.")
 

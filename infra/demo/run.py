@@ -15,6 +15,7 @@ from infra.demo import checks, processes
 from infra.demo.ending import delivered_lines, print_ending
 from infra.demo.progress import has_caught_up
 from infra.shop.account import Account
+from infra.shop.invoices import read_invoices
 from infra.shop.run import run_shop
 from lakehouse.errors import LakehouseError, StepFailed
 from lakehouse.settings import Settings, load_settings
@@ -72,20 +73,20 @@ def run(orders_csv: Path | None, business_date: date | None, seed: int) -> None:
         account = _shop(settings, clock, "live", orders_csv, business_date, seed)
         clock.head("4. Low stock")
         _wait_for_messages(settings, clock, account, streams, notifier)
-        clock.head(f"5. The night of {account.business_date}")
-        _call(
-            settings,
-            "night",
-            "run",
-            "--date",
-            account.business_date,
-            "--retry-seconds",
-            "5",
-            limits=settings.quality_limits,
-        )
+        night = _date_of_night(account, orders_csv, business_date)
+        clock.head(f"5. The night of {night}")
+        arguments = ("--date", night.isoformat(), "--retry-seconds", "5")
+        _call(settings, "night", "run", *arguments, limits=settings.quality_limits)
         clock.head("6. What is true now")
         _compare(settings, account, orders_csv, clock.say)
-    print_ending(settings, account)
+    print_ending(settings, night)
+
+
+def _date_of_night(account: Account, orders_csv: Path | None, business_date: date | None) -> date:
+    """The day that the shop closed; for an invoice file its last day, else every customer would be long lost."""
+    if orders_csv and business_date is None:
+        return max(line.order_date for line in read_invoices(orders_csv))
+    return date.fromisoformat(account.business_date)
 
 
 def _home_of(orders_csv: Path | None) -> Settings:
