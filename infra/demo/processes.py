@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.errors import LakehouseError
+from infra.local.processes import PidFile
+from infra.local.processes import stop as stop_recorded
+from lakehouse.errors import LakehouseError, StepFailed
 from lakehouse.settings import Settings
 
 STOP_SECONDS = 45.0
@@ -33,6 +35,7 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    record: PidFile
 
     def wait_for(self, has_happened: Callable[[], bool], seconds: float) -> None:
         """Return when something is true. Raises `ChildDied` when the process ends first, `LakehouseError` after
@@ -52,30 +55,58 @@ class Child:
 
     def stop(self) -> None:
         """Ask it to end; end its whole session when it does not."""
-        if self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        if self.process.poll() is None:
+            self.process.terminate()
+            _wait_or_kill(self.process)
+        self.record.forget()
 
 
 def start(settings: Settings, name: str, *arguments: str) -> Child:
-    """Start `lakehouse ARGUMENTS` with its output in `<home>/logs/<name>.log`, which begins anew."""
+    """Start `lakehouse ARGUMENTS` with its output in `<home>/logs/<name>.log`, which begins anew.
+
+    One that a demo left behind when it was killed outright is stopped first.
+    """
     log = settings.home / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    record = PidFile(settings.home / "stack" / "pids" / f"demo-{name}.json")
+    stop_recorded(record, signal.SIGTERM, STOP_SECONDS)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command(*arguments),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=environment(settings),
+            env=environment(settings.home),
             start_new_session=True,
         )
-    return Child(name, process, log)
+    record.write(process.pid)
+    return Child(name, process, log, record)
+
+
+def call(home: Path, *arguments: str, limits: str = "") -> None:
+    """Run `lakehouse ARGUMENTS` to its end, with its output in ours. Raises `StepFailed`.
+
+    Interrupted, it passes the interrupt on and waits: the command must be given the time to stop what it started. In a
+    session of its own, so that Ctrl-C in a terminal does not reach it twice.
+    """
+    variables = environment(home) | ({"LAKEHOUSE_QUALITY_LIMITS": limits} if limits else {})
+    process = subprocess.Popen(command(*arguments), env=variables, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        code = process.wait()
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        _wait_or_kill(process)
+        raise
+    if code:
+        raise StepFailed(f"`lakehouse {' '.join(arguments)}` ended with code {code}; its own lines above say why.")
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def command(*arguments: str) -> list[str]:
@@ -83,6 +114,6 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "lakehouse.cli", *arguments]
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """This process's environment, pointed at the same home."""
-    return os.environ | {"LAKEHOUSE_HOME": str(settings.home)}
+def environment(home: Path) -> dict[str, str]:
+    """This process's environment, pointed at a home."""
+    return os.environ | {"LAKEHOUSE_HOME": str(home)}

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
+from types import FrameType
 
 import click
 
 from infra.demo import checks, processes
 from infra.demo.ending import delivered_lines, print_ending
 from infra.demo.progress import has_caught_up
+from infra.local import stack
 from infra.shop.account import Account
 from infra.shop.invoices import read_invoices
 from infra.shop.run import run_shop
-from lakehouse.errors import LakehouseError, StepFailed
+from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings, load_settings
 
 STREAMS_SECONDS = 240.0
@@ -52,13 +54,29 @@ class Clock:
 
 
 def run(orders_csv: Path | None, business_date: date | None, seed: int) -> None:
-    """Run the whole way once. Raises `DemoFailed` when a comparison does not hold."""
+    """Run the whole way once. Raises `DemoFailed` when a comparison does not hold.
+
+    Ctrl-C, SIGTERM and a closed terminal stop everything that it started; a stack that ran before stays up.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _as_interrupt)
+    home = _home_of(orders_csv).home
+    ran_before = any(service.pid for service in stack.status(home))
     clock = Clock()
+    try:
+        _run(home, clock, orders_csv, business_date, seed)
+    except KeyboardInterrupt:
+        if not ran_before:
+            clock.say("interrupted: the stack that this demo started is stopped too")
+            stack.down(home, click.echo)
+        raise
+
+
+def _run(home: Path, clock: Clock, orders_csv: Path | None, business_date: date | None, seed: int) -> None:
     clock.head("1. The embedded stack")
-    settings = _home_of(orders_csv)
-    _call(settings, "up", *(("--ports", INVOICE_PORTS) if orders_csv else ()))
+    processes.call(home, "up", *(("--ports", INVOICE_PORTS) if orders_csv else ()))
     # `up` has written addresses and credentials.
-    settings = load_settings(home=settings.home, **({"quality_limits": "online_retail"} if orders_csv else {}))
+    settings = load_settings(home=home, **({"quality_limits": "online_retail"} if orders_csv else {}))
     with ExitStack() as started:
         clock.head("2. The streams and the notifier start; the shop writes its past")
         streams = processes.start(settings, "streams", "stream", "all", "--short-lived")
@@ -76,10 +94,14 @@ def run(orders_csv: Path | None, business_date: date | None, seed: int) -> None:
         night = _date_of_night(account, orders_csv, business_date)
         clock.head(f"5. The night of {night}")
         arguments = ("--date", night.isoformat(), "--retry-seconds", "5")
-        _call(settings, "night", "run", *arguments, limits=settings.quality_limits)
+        processes.call(home, "night", "run", *arguments, limits=settings.quality_limits)
         clock.head("6. What is true now")
         _compare(settings, account, orders_csv, clock.say)
     print_ending(settings, night)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _date_of_night(account: Account, orders_csv: Path | None, business_date: date | None) -> date:
@@ -93,13 +115,6 @@ def _home_of(orders_csv: Path | None) -> Settings:
     """A shop's books hold one kind of orders, so an invoice file gets a home and ports of its own."""
     settings = load_settings()
     return load_settings(home=settings.home.with_name(f"{settings.home.name}-invoices")) if orders_csv else settings
-
-
-def _call(settings: Settings, *arguments: str, limits: str = "") -> None:
-    environment = processes.environment(settings) | ({"LAKEHOUSE_QUALITY_LIMITS": limits} if limits else {})
-    code = subprocess.run(processes.command(*arguments), env=environment, check=False).returncode
-    if code:
-        raise StepFailed(f"`lakehouse {' '.join(arguments)}` ended with code {code}; its own lines above say why.")
 
 
 def _shop(
