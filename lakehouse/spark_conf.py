@@ -71,6 +71,9 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         # Two cores and small batches: the defaults of 200 and 50 cost seconds in every batch.
         "spark.sql.shuffle.partitions": "4",
         "spark.databricks.delta.snapshotPartitions": "1",
+        # Compiled code is kept for so many pieces of plans. Seven streams or a night's checks have several hundred:
+        # with the default of 100 each batch and each query compiles its code again.
+        "spark.sql.codegen.cache.maxEntries": "1000",
         # Each job describes its plan to listeners that nobody reads; the long form took longer than many a job.
         "spark.sql.ui.explainMode": "simple",
         "spark.sql.debug.maxToStringFields": "8",
