@@ -61,8 +61,10 @@ class Child:
         self.record.forget()
 
 
-def start(settings: Settings, name: str, *arguments: str) -> Child:
+def start(settings: Settings, name: str, *arguments: str, **variables: str) -> Child:
     """Start `lakehouse ARGUMENTS` with its output in `<home>/logs/<name>.log`, which begins anew.
+
+    `variables` are added to its environment where the caller's does not set them.
 
     One that a demo left behind when it was killed outright is stopped first.
     """
@@ -76,7 +78,7 @@ def start(settings: Settings, name: str, *arguments: str) -> Child:
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=environment(settings.home),
+            env=variables | environment(settings.home),
             start_new_session=True,
         )
     record.write(process.pid)
