@@ -1,4 +1,4 @@
-"""The night's batch steps: `python batch/night.py STEP --business-date D --run-id R`. Each is safe to run again.
+"""The night's batch steps: `python batch/night.py STEP... --business-date D --run-id R`. Each is safe to run again.
 
 silver  merge Silver up to what Bronze holds, check Silver
 gold    build the candidate with dbt, check it, score the night, publish what passed

@@ -1,4 +1,4 @@
-"""The frame of a Spark step of the night: arguments, a session, and an outcome row in `ops.runs`, whatever happens."""
+"""The frame of the night's Spark steps: arguments, a session, an outcome row each in `ops.runs`, whatever happens."""
 
 from __future__ import annotations
 
@@ -44,16 +44,20 @@ def run_step(spark: SparkSession, settings: Settings, name: str, step: Step, bus
 
 
 def main(steps: Mapping[str, Step]) -> None:
-    """Run the step that the command line names; our own errors become one sentence and exit code 1."""
+    """Run the steps that the command line names, one after the other, in one session.
+
+    The first that fails is the last. Our own errors become one sentence and exit code 1.
+    """
     parser = argparse.ArgumentParser()
-    parser.add_argument("step", choices=list(steps))
+    parser.add_argument("steps", nargs="+", choices=list(steps))
     parser.add_argument("--business-date", type=date.fromisoformat, required=True)
     parser.add_argument("--run-id", type=run_id, required=True)
     given = parser.parse_args()
     log_to_stderr()
     try:
         settings = load_settings()
-        spark = build_session(settings, f"lakehouse-night-{given.step}")
-        run_step(spark, settings, given.step, steps[given.step], given.business_date, given.run_id)
+        spark = build_session(settings, f"lakehouse-night-{'-'.join(given.steps)}")
+        for name in given.steps:
+            run_step(spark, settings, name, steps[name], given.business_date, given.run_id)
     except LakehouseError as error:
         sys.exit(f"lakehouse: {error}")

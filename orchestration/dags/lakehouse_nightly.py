@@ -10,8 +10,7 @@ everything that is there.
 | Task | Does | Fails when |
 |---|---|---|
 | `bronze` | catches up with the sources, checks Bronze | a source is down, a batch does not balance, a check fails |
-| `silver` | merges Silver, checks it | a check fails |
-| `gold` | builds the candidate, checks it, publishes, scores | a model, a test or a check fails |
+| `silver_and_gold` | merges, checks; builds the candidate, checks, scores, publishes | a check, model or test fails |
 | `report_and_notify` | writes the morning report, tells Slack | Slack does not take the message |
 
 **Is it safe to run again?** Yes: the whole run, and each task. Streams skip what they have written, Silver is the same
@@ -65,9 +64,12 @@ with DAG(
     user_defined_macros={"business_date": business_date},
     tags=["lakehouse", "nightly"],
 ) as dag:
-    bronze = policy.spark_step("bronze", SETTINGS, "streams skip the batches that are already in Bronze.")
-    silver = policy.spark_step("silver", SETTINGS, "a change that is merged twice changes nothing.")
-    gold = policy.spark_step("gold", SETTINGS, "the candidate is rebuilt, and published only when it passes.")
+    bronze = policy.spark_task(["bronze"], SETTINGS, "streams skip the batches that are already in Bronze.")
+    silver_and_gold = policy.spark_task(
+        ["silver", "gold"],
+        SETTINGS,
+        "a change that is merged twice changes nothing; the candidate is rebuilt, and published only when it passes.",
+    )
 
     @task(  # type: ignore[untyped-decorator]
         doc_md=f"**{policy.IDEMPOTENT}**: the report is written anew; only the message is sent once more."
@@ -80,4 +82,4 @@ with DAG(
         messages.tell(SETTINGS, messages.completion_text(dag.dag_id, date, report))
         return str(report["path"])
 
-    bronze >> silver >> gold >> report_and_notify()
+    bronze >> silver_and_gold >> report_and_notify()

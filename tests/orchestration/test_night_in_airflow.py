@@ -27,7 +27,7 @@ LIMIT_SECONDS = 450.0
 
 SUBMIT = """#!/bin/sh
 for last do :; done
-step=$(echo "$*" | sed 's/.*night[a-z_]*\\.py \\([a-z]*\\) .*/\\1/')
+step=$(echo "$*" | sed 's/.*night[a-z_]*\\.py \\([a-z]*\\) .*/\\1/')  # the first of them
 echo "$*" >> "$NIGHT_CALLS"
 if [ "$step" = "$NIGHT_FAILS_IN" ]; then echo "lakehouse: 1 check(s) of the $step layer failed: <orders>"; exit 1; fi
 if [ "$step" = "$NIGHT_HANGS_IN" ]; then sleep 600; fi
@@ -67,14 +67,14 @@ def environment(here: Settings, **more: str) -> dict[str, str]:
 
 def steps_called(here: Settings) -> list[str]:
     calls = (here.home / "calls").read_text().splitlines()
-    return [call.split(".py ")[1].split()[0] for call in calls]
+    return [call.split(".py ")[1].split(" --business-date")[0] for call in calls]
 
 
 def test_a_good_night_runs_the_steps_for_the_date_and_tells_once(here: Settings, hook: Hook) -> None:
     said: list[str] = []
     seconds = run_night.run(here, DAY, said.append, environment=environment(here))
-    assert list(seconds) == ["bronze", "silver", "gold", "report_and_notify"]
-    assert steps_called(here) == ["bronze", "silver", "gold"]
+    assert list(seconds) == ["bronze", "silver_and_gold", "report_and_notify"]
+    assert steps_called(here) == ["bronze", "silver gold"]
     call = (here.home / "calls").read_text()
     assert call.count("--business-date 2026-11-22 --run-id manual__") == 3
     assert call.count(f"--properties-file {here.home}/spark/night.conf") == 3
@@ -87,14 +87,14 @@ def test_a_good_night_runs_the_steps_for_the_date_and_tells_once(here: Settings,
 
 def test_a_failing_step_is_tried_three_times_and_told_once(here: Settings, hook: Hook) -> None:
     with pytest.raises(
-        run_night.NightNotComplete, match=r"failed in silver: 1 check\(s\) of the silver layer"
+        run_night.NightNotComplete, match=r"failed in silver_and_gold: 1 check\(s\) of the silver layer"
     ) as caught:
         run_night.run(
             here, DAY, lambda _: None, retry_seconds=0, environment=environment(here, NIGHT_FAILS_IN="silver")
         )
-    assert steps_called(here) == ["bronze", "silver", "silver", "silver"]
+    assert steps_called(here) == ["bronze", "silver gold", "silver gold", "silver gold"]
     assert len(hook.received) == 1
-    assert "failed* for 2026-11-22, in step `silver`" in hook.received[0]["text"]
+    assert "failed* for 2026-11-22, in step `silver_and_gold`" in hook.received[0]["text"]
     assert "1 check(s) of the silver layer failed: &lt;orders&gt;" in hook.received[0]["text"]
     log = next(word for word in str(caught.value).split() if word.endswith(".log"))
     assert "very-secret" not in Path(log).read_text()
@@ -125,7 +125,7 @@ def test_a_night_whose_command_was_killed_is_ended_by_the_next_one(here: Setting
     run_night.run(here, DAY, said.append, environment=environment(here))
     assert said[0].startswith("Ended ")
     assert processes.members(session) == []
-    assert steps_called(here) == ["bronze", "bronze", "silver", "gold"]
+    assert steps_called(here) == ["bronze", "bronze", "silver gold"]
 
 
 def test_a_second_night_at_the_same_time_is_refused(here: Settings) -> None:
