@@ -74,6 +74,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         # Compiled code is kept for so many pieces of plans. Seven streams or a night's checks have several hundred:
         # with the default of 100 each batch and each query compiles its code again.
         "spark.sql.codegen.cache.maxEntries": "1000",
+        # The default (INT96) is slower to write and has no statistics.
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         # Each job describes its plan to listeners that nobody reads; the long form took longer than many a job.
         "spark.sql.ui.explainMode": "simple",
         "spark.sql.debug.maxToStringFields": "8",

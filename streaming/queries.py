@@ -37,12 +37,16 @@ from streaming.writer_schemas import Registry
 
 log = get_logger(__name__)
 STOP_SECONDS = 30.0
+NEVER_REPEATED = ("event_id", "sequence", "occurred_at", "timestamp", "_offset", "_source_line")
 # Seven queries plan and run side by side on few cores; a fair share keeps a small batch from waiting for a large one.
 DRIVER_CONF = {
     "spark.scheduler.mode": "FAIR",
     "spark.sql.streaming.noDataMicroBatches.enabled": "false",
     # A batch is small and its plan never changes: planning it again between its stages only costs.
     "spark.sql.adaptive.enabled": "false",
+    "spark.sql.parquet.compression.codec": "lz4_raw",
+    # A dictionary of values that never repeat is built for each file and thrown away.
+    **{f"spark.hadoop.parquet.enable.dictionary#{column}": "false" for column in NEVER_REPEATED},
 }
 
 

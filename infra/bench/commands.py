@@ -6,12 +6,16 @@ import click
 
 
 @click.command()
-@click.option("--messages", default=1_000_000, show_default=True, help="Inventory messages.")
-@click.option("--megabytes", default=200, show_default=True, help="Size of the clickstream.")
-@click.option("--objects", default=8, show_default=True, help="Objects that hold the clickstream.")
+@click.option("--messages", default=2_000_000, show_default=True, help="Inventory messages; 0 leaves them out.")
+@click.option("--megabytes", default=500, show_default=True, help="Size of the clickstream.")
+@click.option("--objects", default=(8, 2000), multiple=True, show_default=True, help="Objects that hold the clicks.")
+@click.option("--rate", default=(200, 1000), multiple=True, show_default=True, help="Events per second for the delay.")
+@click.option("--seconds", default=30, show_default=True, help="How long events flow at each rate.")
 @click.option("--rounds", default=3, show_default=True, help="Pairs that count, after one warm-up pair.")
-def bench(messages: int, megabytes: int, objects: int, rounds: int) -> None:
+def bench(
+    messages: int, megabytes: int, objects: tuple[int, ...], rate: tuple[int, ...], seconds: int, rounds: int
+) -> None:
     """Measure our streams against plain Spark, interleaved, equal counts checked."""
-    from infra.bench import run
+    from infra.bench.run import Plan, run
 
-    run.run(messages, megabytes, objects, rounds)
+    run(Plan(messages, megabytes, objects, rate, seconds, rounds))

@@ -5,45 +5,58 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro
+from pyspark.sql.streaming.query import StreamingQuery
 
 from lakehouse.settings import Settings
 from lakehouse.tables.columns import columns
 from streaming.inventory_events import reader_schema
+from streaming.queries import NEVER_REPEATED
 
 CLICK = columns(
     "event_id string, user_id string, session_id string, event_type string, page_url string, timestamp timestamp, "
     "properties map<string,string>"
 )
+# What our sessions set and the engine does not.
+ENGINE_DEFAULTS = {
+    "spark.sql.shuffle.partitions": "200",
+    "spark.databricks.delta.snapshotPartitions": "50",
+    "spark.sql.parquet.compression.codec": "snappy",
+    "spark.sql.parquet.outputTimestampType": "INT96",
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.streaming.noDataMicroBatches.enabled": "true",
+    **{f"parquet.enable.dictionary#{column}": "true" for column in NEVER_REPEATED},
+}
 
 
 def session(spark: SparkSession) -> SparkSession:
     """A session of the same driver with the engine's defaults."""
     plain = spark.newSession()
-    plain.conf.set("spark.sql.shuffle.partitions", 200)
-    plain.conf.set("spark.databricks.delta.snapshotPartitions", 50)
+    for name, value in ENGINE_DEFAULTS.items():
+        plain.conf.set(name, value)
     return plain
 
 
-def inventory(spark: SparkSession, settings: Settings, target: str) -> None:
-    """Kafka -> five bytes cut off -> `from_avro` -> Delta, until caught up."""
-    raw = (
+def inventory(spark: SparkSession, settings: Settings, rows_per_batch: int | None = None) -> DataFrame:
+    """Kafka -> five bytes cut off -> `from_avro`."""
+    reader = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.kafka_bootstrap_servers)
         .option("subscribe", settings.inventory_topic)
         .option("startingOffsets", "earliest")
-        .load()
     )
+    if rows_per_batch:
+        reader = reader.option("maxOffsetsPerTrigger", rows_per_batch)
     body = F.expr("substring(value, 6, length(value) - 5)")
-    _run(raw.select(from_avro(body, reader_schema()).alias("event")).select("event.*"), target)
+    return reader.load().select(from_avro(body, reader_schema()).alias("event")).select("event.*")
 
 
-def clicks(spark: SparkSession, settings: Settings, target: str) -> None:
-    """JSON file source -> Delta, until caught up."""
+def clicks(spark: SparkSession, settings: Settings) -> DataFrame:
+    """The JSON file source."""
     prefix = f"s3a://{settings.landing_bucket}/{settings.landing_prefix}"
-    raw = spark.readStream.format("json").schema(CLICK).option("recursiveFileLookup", "true").load(prefix)
-    _run(raw, target)
+    return spark.readStream.format("json").schema(CLICK).option("recursiveFileLookup", "true").load(prefix)
 
 
-def _run(frame: DataFrame, target: str) -> None:
+def start(frame: DataFrame, target: str, until_caught_up: bool) -> StreamingQuery:
+    """Into Delta: one batch after the other, without a pause, or until caught up."""
     writer = frame.writeStream.format("delta").option("checkpointLocation", f"{target}-checkpoint")
-    writer.trigger(availableNow=True).start(target).awaitTermination()
+    return (writer.trigger(availableNow=True) if until_caught_up else writer).start(target)

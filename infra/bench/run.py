@@ -1,4 +1,4 @@
-"""The interleaved run: ours, plain, ours, plain, ... in one warm driver; CPU-seconds of the driver's processes."""
+"""The interleaved runs: ours, plain, ours, plain, ... in one warm driver, with equal results checked."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import psutil
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from infra.bench import plain, workload
+from infra.bench.measure import Figures, delays, measured, percentile
 from infra.local import stack
 from lakehouse import delta_io
 from lakehouse.errors import LakehouseError
@@ -26,6 +26,10 @@ from streaming import queries
 from streaming.object_lister import ObjectLister
 from streaming.writer_schemas import Registry
 
+OFFSETS_PER_BATCH = 2_000_000
+SMALL_BATCH, SMALL_BATCHES = 100, 30
+VISIBLE_SECONDS = 120.0
+
 
 class CountsDiffer(LakehouseError):
     """The two sides did not write the same number of rows: their figures can't be compared."""
@@ -35,25 +39,31 @@ class CountsDiffer(LakehouseError):
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One timed run: CPU-seconds of the driver (JVM and Python) and wall seconds."""
+class Plan:
+    """How much is measured."""
 
-    cpu: float
-    wall: float
+    messages: int
+    megabytes: int
+    objects: tuple[int, ...]
+    rates: tuple[int, ...]
+    seconds: int
+    """How long events flow at each rate."""
+    rounds: int
 
 
-def run(messages: int, megabytes: int, objects: int, rounds: int) -> None:
-    """Print the medians and ratios of both comparisons. Raises `CountsDiffer`."""
+def run(plan: Plan) -> None:
+    """Print medians and ratios of all comparisons. Raises `CountsDiffer`."""
     folder = Path(tempfile.mkdtemp(prefix="lakehouse-bench-"))
     try:
         with stack.running(folder / "home", say=lambda _: None) as settings:
-            click.echo(f"Writing {messages:,} inventory messages and {megabytes} MB of clicks in {objects} objects ...")
-            workload.publish_inventory(settings, messages)
-            lines = workload.upload_clicks(settings, megabytes, objects)
             spark = build_session(settings, "bench", queries.DRIVER_CONF | {"spark.driver.memory": "3g"})
-            bench = _Bench(spark, settings, folder, rounds)
-            bench.compare("inventory Avro -> Bronze", "inventory", INVENTORY_EVENTS, messages, "records", messages)
-            bench.compare("clickstream JSON -> Bronze", "clicks", CLICK_EVENTS, lines, "MB", megabytes)
+            bench = _Bench(spark, settings, folder, plan.rounds)
+            bench.inventory(plan.messages)
+            bench.small_batches()
+            for rate in plan.rates:
+                bench.freshness(rate, plan.seconds)
+            for objects in plan.objects:
+                bench.clicks(plan.megabytes, objects)
             spark.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -61,74 +71,149 @@ def run(messages: int, megabytes: int, objects: int, rounds: int) -> None:
 
 class _Bench:
     def __init__(self, spark: SparkSession, settings: Settings, folder: Path, rounds: int) -> None:
-        self._spark, self._settings, self._folder, self._rounds = spark, settings, folder, rounds
+        self._spark, self._folder, self._rounds = spark, folder, rounds
+        self._settings = settings.model_copy(update={"max_offsets_per_batch": OFFSETS_PER_BATCH})
+        self._plain = plain.session(spark)
         self._runs = 0
 
-    def compare(self, title: str, group: str, spec: TableSpec, rows: int, unit: str, amount: int) -> None:
-        """Interleave both sides (one warm-up pair first), check their counts, print medians and ratios."""
-        theirs_job = {"inventory": plain.inventory, "clicks": plain.clicks}[group]
-        if group == "clicks":
-            ObjectLister(self._settings).announce_new()
-        ours, theirs = [], []
-        for number in range(self._rounds + 1):
-            ours_figures, ours_rows = self._ours(group, spec)
-            their_figures, their_rows = self._theirs(theirs_job)
-            if not ours_rows == their_rows == rows:
-                raise CountsDiffer(title, ours_rows, their_rows, rows)
-            label = "first pair (cold)" if number == 0 else f"pair {number}"
-            ratio = their_figures.cpu / ours_figures.cpu
-            click.echo(
-                f"  {title}, {label}: ours {ours_figures.cpu:.1f}, plain {their_figures.cpu:.1f} CPU-s, {ratio:.2f}x"
-            )
-            if number:
-                ours.append(ours_figures)
-                theirs.append(their_figures)
-        self._print(title, unit, amount, rows, ours, theirs)
+    def inventory(self, messages: int) -> None:
+        """Throughput of a backlog of Avro messages."""
+        settings = self._on_topic("bench.backlog")
+        click.echo(f"Writing {messages:,} inventory messages ...")
+        workload.publish_inventory(settings, messages)
+        pairs = self._pairs(
+            "inventory Avro -> Bronze",
+            messages,
+            lambda: self._ours("inventory", INVENTORY_EVENTS, settings),
+            lambda: self._theirs(lambda: plain.inventory(self._plain, settings)),
+        )
+        _print_throughput("inventory Avro -> Bronze", "records", messages, messages, pairs)
 
-    def _ours(self, group: str, spec: TableSpec) -> tuple[Figures, int]:
-        home = self._next_folder()
-        settings = self._settings.model_copy(update={"home": home, "max_offsets_per_batch": 2_000_000})
+    def small_batches(self) -> None:
+        """What a batch of a hundred rows costs, whatever it holds."""
+        settings = self._on_topic("bench.small").model_copy(update={"max_offsets_per_batch": SMALL_BATCH})
+        workload.publish_inventory(settings, SMALL_BATCH * SMALL_BATCHES)
+        title = f"a batch of {SMALL_BATCH} rows"
+        pairs = self._pairs(
+            title,
+            SMALL_BATCH * SMALL_BATCHES,
+            lambda: self._ours("inventory", INVENTORY_EVENTS, settings),
+            lambda: self._theirs(lambda: plain.inventory(self._plain, settings, SMALL_BATCH)),
+        )
+        for name in ("cpu", "wall"):
+            ours, theirs = (statistics.median(getattr(pair[side], name) for pair in pairs) for side in (0, 1))
+            ours, theirs = ours / SMALL_BATCHES, theirs / SMALL_BATCHES
+            click.secho(
+                f"{title}, {name} seconds: ours {ours:.3f}, plain {theirs:.3f}, {ours / theirs:.2f}x", bold=True
+            )
+
+    def freshness(self, rate: int, seconds: int) -> None:
+        """Delay from an event to the commit that shows it, at a steady rate."""
+        found = {}
+        for side in ("ours", "plain"):
+            settings = self._on_topic(f"bench.{side}.{rate}")
+            home = self._next_folder()
+            settings = settings.model_copy(update={"home": home})
+            if side == "ours":
+                (stream,) = queries.streams("inventory", settings)
+                registry = Registry(settings, threading.Event())
+                table = Path(INVENTORY_EVENTS.path(settings))
+                query = queries.start(self._spark, settings, stream, registry, until_caught_up=False)
+            else:
+                table = home / "table"
+                query = plain.start(plain.inventory(self._plain, settings), str(table), until_caught_up=False)
+            workload.publish_inventory(settings, 1)
+            _wait_for_rows(table, 1)
+            sent = workload.publish_at(settings, rate, seconds)
+            _wait_for_rows(table, 1 + sent)
+            query.stop()
+            found[side] = sorted(delays(table, "occurred_at"))[:sent]
+        for share, name in ((0.5, "p50"), (0.99, "p99")):
+            ours, theirs = percentile(found["ours"], share), percentile(found["plain"], share)
+            text = f"event to queryable at {rate} events/s, {name}: ours {ours:.2f} s, plain {theirs:.2f} s"
+            click.secho(f"{text}, {ours / theirs:.2f}x", bold=True)
+
+    def clicks(self, megabytes: int, objects: int) -> None:
+        """Throughput of a backlog of click objects."""
+        name = f"clickstream JSON in {objects:,} objects -> Bronze"
+        settings = self._on_topic(f"bench.objects.{objects}").model_copy(
+            update={"click_objects_topic": f"bench.objects.{objects}", "landing_prefix": f"clicks-{objects}/"}
+        )
+        click.echo(f"Writing {megabytes} MB of clicks in {objects:,} objects ...")
+        lines = workload.upload_clicks(settings, megabytes, objects)
+        ObjectLister(settings).announce_new()
+        pairs = self._pairs(
+            name,
+            lines,
+            lambda: self._ours("clicks", CLICK_EVENTS, settings),
+            lambda: self._theirs(lambda: plain.clicks(self._plain, settings)),
+        )
+        _print_throughput(name, "MB", megabytes, lines, pairs)
+
+    def _pairs(
+        self,
+        title: str,
+        rows: int,
+        ours: Callable[[], tuple[Figures, int]],
+        theirs: Callable[[], tuple[Figures, int]],
+    ) -> list[tuple[Figures, Figures]]:
+        """Both sides in turn; the first pair warms the driver and does not count."""
+        found = []
+        for number in range(self._rounds + 1):
+            (our_figures, our_rows), (their_figures, their_rows) = ours(), theirs()
+            if not our_rows == their_rows == rows:
+                raise CountsDiffer(title, our_rows, their_rows, rows)
+            label = f"pair {number}" if number else "first pair (cold)"
+            ratio = their_figures.cpu / our_figures.cpu
+            click.echo(
+                f"  {title}, {label}: ours {our_figures.cpu:.1f}, plain {their_figures.cpu:.1f} CPU-s, {ratio:.2f}x"
+            )
+            found += [(our_figures, their_figures)] if number else []
+        return found
+
+    def _ours(self, group: str, spec: TableSpec, settings: Settings) -> tuple[Figures, int]:
+        settings = settings.model_copy(update={"home": self._next_folder()})
         registry = Registry(settings, threading.Event())
 
         def job() -> None:
             for stream in queries.streams(group, settings):
-                query = queries.start(self._spark, settings, stream, registry, until_caught_up=True)
-                query.awaitTermination()
+                queries.start(self._spark, settings, stream, registry, until_caught_up=True).awaitTermination()
 
-        figures = _measured(job)
+        figures = measured(job)
         return figures, delta_io.read(self._spark, spec, settings).count()
 
-    def _theirs(self, job: Callable[[SparkSession, Settings, str], None]) -> tuple[Figures, int]:
+    def _theirs(self, frame: Callable[[], DataFrame]) -> tuple[Figures, int]:
         target = str(self._next_folder() / "table")
-        session = plain.session(self._spark)
-        figures = _measured(lambda: job(session, self._settings, target))
-        return figures, session.read.format("delta").load(target).count()
+        figures = measured(lambda: _await(plain.start(frame(), target, until_caught_up=True)))
+        return figures, self._plain.read.format("delta").load(target).count()
+
+    def _on_topic(self, name: str) -> Settings:
+        workload.create_topic(self._settings, name)
+        return self._settings.model_copy(update={"inventory_topic": name})
 
     def _next_folder(self) -> Path:
         self._runs += 1
-        return self._folder / f"run-{self._runs}"
-
-    def _print(self, title: str, unit: str, amount: int, rows: int, ours: list[Figures], theirs: list[Figures]) -> None:
-        our_speed = statistics.median(amount / one.cpu for one in ours)
-        their_speed = statistics.median(amount / one.cpu for one in theirs)
-        ratios = sorted(their.cpu / our.cpu for our, their in zip(ours, theirs, strict=True))
-        click.secho(f"{title}: {rows:,} rows on both sides, {len(ours)} pairs after one warm-up pair", bold=True)
-        click.echo(f"  ours   {our_speed:>12,.1f} {unit} per CPU-second (all promises on)")
-        click.echo(f"  plain  {their_speed:>12,.1f} {unit} per CPU-second (no promise)")
-        click.echo(f"  ratio  {statistics.median(ratios):>12.2f}x (from {ratios[0]:.2f} to {ratios[-1]:.2f})")
+        folder = self._folder / f"run-{self._runs}"
+        folder.mkdir()
+        return folder
 
 
-def _measured(job: Callable[[], None]) -> Figures:
-    before, began = _cpu_seconds(), time.monotonic()
-    job()
-    return Figures(_cpu_seconds() - before, time.monotonic() - began)
+def _await(query: object) -> None:
+    query.awaitTermination()  # type: ignore[attr-defined]
 
 
-def _cpu_seconds() -> float:
-    """User and system time of this process and of everything below it (the JVM, Python workers)."""
-    me = psutil.Process()
-    total = 0.0
-    for process in (me, *me.children(recursive=True)):
-        times = process.cpu_times()
-        total += times.user + times.system
-    return total
+def _wait_for_rows(table: Path, rows: int) -> None:
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while len(delays(table, "occurred_at")) < rows:
+        if time.monotonic() > deadline:
+            raise CountsDiffer("event to queryable", 0, 0, rows)
+        time.sleep(0.5)
+
+
+def _print_throughput(title: str, unit: str, amount: int, rows: int, pairs: list[tuple[Figures, Figures]]) -> None:
+    ours, theirs = (statistics.median(amount / pair[side].cpu for pair in pairs) for side in (0, 1))
+    ratios = sorted(theirs.cpu / ours.cpu for ours, theirs in pairs)
+    click.secho(f"{title}: {rows:,} rows on both sides, {len(pairs)} pairs after one warm-up pair", bold=True)
+    click.echo(f"  ours   {ours:>12,.1f} {unit} per CPU-second (all promises on)")
+    click.echo(f"  plain  {theirs:>12,.1f} {unit} per CPU-second (no promise)")
+    click.echo(f"  ratio  {statistics.median(ratios):>12.2f}x (from {ratios[0]:.2f} to {ratios[-1]:.2f})")

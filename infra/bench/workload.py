@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import random
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import fastavro
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from lakehouse.errors import ServiceUnreachable
@@ -27,6 +29,29 @@ def schema_id(settings: Settings) -> int:
     """The id of the inventory contract in the registry."""
     client = SchemaRegistryClient(registry_config(settings))
     return int(client.register_schema(f"{settings.inventory_topic}-value", Schema(reader_schema(), "AVRO")))
+
+
+def create_topic(settings: Settings, name: str) -> None:
+    """A topic of three partitions for one comparison."""
+    admin = AdminClient({**client_config(settings)})
+    admin.create_topics([NewTopic(name, num_partitions=3)])[name].result(timeout=30)
+
+
+def publish_at(settings: Settings, rate: int, seconds: int) -> int:
+    """Put events of now on the inventory topic, evenly, `rate` each second; returns how many."""
+    producer = Producer(client_config(settings) | {"linger.ms": "0"})
+    parsed = fastavro.parse_schema(json.loads(reader_schema()))
+    prefix = prefix_of(schema_id(settings))
+    began, total = time.monotonic(), rate * seconds
+    for number in range(total):
+        time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        body = io.BytesIO()
+        fastavro.schemaless_writer(body, parsed, _event(number) | {"occurred_at": datetime.now(UTC)})
+        producer.produce(settings.inventory_topic, prefix + body.getvalue(), key=f"P{number % 500:05d}")
+        producer.poll(0)
+    if producer.flush(60):
+        raise ServiceUnreachable("Kafka", settings.kafka_bootstrap_servers, "Messages were not taken.")
+    return total
 
 
 def publish_inventory(settings: Settings, messages: int) -> None:
