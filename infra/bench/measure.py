@@ -6,8 +6,9 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pyarrow as pa
@@ -57,7 +58,7 @@ def delays(table: Path, event_time: str) -> list[float]:
             added = json.loads(line).get("add")
             if added:
                 times = pq.read_table(table / added["path"], columns=[event_time])[event_time]
-                moments = times.cast(pa.timestamp("us")).to_pylist()
+                moments = cast(list[datetime], times.cast(pa.timestamp("us")).to_pylist())
                 found += [visible_at - one.replace(tzinfo=UTC).timestamp() for one in moments]
     return found
 
