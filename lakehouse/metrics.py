@@ -44,6 +44,9 @@ PIPELINE = {
     "pipeline_last_success_timestamp_seconds": "When a run last succeeded, in seconds since 1970.",
 }
 """What a run pushes, by pipeline: name -> what it means."""
+STOPPED = "stream_has_stopped_itself"
+DRIVER = {STOPPED: "1 when the driver of these streams ended because a promise did not hold, 0 once it runs again."}
+"""What a driver of streams pushes when it starts and when it gives up: name -> what it means."""
 
 
 class MetricsPortBusy(LakehouseError):
@@ -112,20 +115,26 @@ def push_score(settings: Settings, pipeline: str, score: float) -> None:
     _push(settings, pipeline, {"pipeline_quality_score": score})
 
 
+def push_driver(settings: Settings, group: str, has_stopped_itself: bool) -> None:
+    """Tell a Pushgateway, where one is set, whether the driver of a group gave up: its own page is gone by then."""
+    registry = CollectorRegistry()
+    Gauge(STOPPED, DRIVER[STOPPED], ["group"], registry=registry).labels(group).set(has_stopped_itself)
+    _send(settings, {"group": group}, registry)
+
+
 def _push(settings: Settings, pipeline: str, values: dict[str, float]) -> None:
-    if not settings.pushgateway_url:
-        return
     # A registry for each push: what is sent is this run and no other.
     registry = CollectorRegistry()
     for name, value in values.items():
         Gauge(name, PIPELINE[name], ["pipeline"], registry=registry).labels(pipeline).set(value)
+    _send(settings, {"pipeline": pipeline}, registry)
+
+
+def _send(settings: Settings, grouping_key: dict[str, str], registry: CollectorRegistry) -> None:
+    if not settings.pushgateway_url:
+        return
+    address = settings.pushgateway_url
     try:
-        pushadd_to_gateway(
-            settings.pushgateway_url,
-            job=JOB,
-            grouping_key={"pipeline": pipeline},
-            registry=registry,
-            timeout=PUSH_SECONDS,
-        )
+        pushadd_to_gateway(address, job=JOB, grouping_key=grouping_key, registry=registry, timeout=PUSH_SECONDS)
     except (OSError, ValueError) as error:
-        log.warning("metrics_not_pushed", pipeline=pipeline, reason=type(error).__name__)
+        log.warning("metrics_not_pushed", **grouping_key, reason=type(error).__name__)

@@ -139,8 +139,12 @@ def run(
             in_own_pool(spark, "low_stock")
             running.append(low_stock.start(spark, settings, registry))
         log.info("streams_started", streams=[query.name for query in running], until_caught_up=until_caught_up)
+        metrics.push_driver(settings, group, has_stopped_itself=False)
         try:
             _wait(running, stopping, lister)
+        except LakehouseError:
+            metrics.push_driver(settings, group, has_stopped_itself=True)
+            raise
         finally:
             stopping.set()
             _stop(running)

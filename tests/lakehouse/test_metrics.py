@@ -90,7 +90,7 @@ def exported_names() -> set[str]:
     metrics.count_batch(Entry("any", "q", 0, (), 1, 1, 1), 0.1)
     metrics.observe_progress("any", 0)
     samples = {sample.name for family in metrics.STREAMS.collect() for sample in family.samples}
-    return samples | set(metrics.PIPELINE)
+    return samples | set(metrics.PIPELINE) | set(metrics.DRIVER)
 
 
 def alarms() -> list[dict[str, Any]]:
@@ -108,6 +108,13 @@ def test_a_run_is_pushed_under_its_pipeline(gateway: Gateway) -> None:
     assert 'pipeline_quality_score{pipeline="night_gold"} 97.25' in body
     assert 'pipeline_is_failed{pipeline="night_gold"} 0.0' in body
     assert "pipeline_last_success_timestamp_seconds" in body
+
+
+def test_a_driver_that_stopped_itself_says_so(gateway: Gateway) -> None:
+    metrics.push_driver(Settings(pushgateway_url=gateway.url), "all", has_stopped_itself=True)
+    ((_, path, body),) = gateway.pushed
+    assert path == "/metrics/job/lakehouse/group/all"
+    assert 'stream_has_stopped_itself{group="all"} 1.0' in body
 
 
 def test_a_failed_run_leaves_score_and_last_success_as_they_are(gateway: Gateway) -> None:
