@@ -24,6 +24,8 @@ COMMANDS = {
     "stream": "streaming.commands:stream",
     "ledger": "streaming.commands:ledger",
     "quarantine": "streaming.commands:quarantine",
+    "clicks": "streaming.object_commands:clicks",
+    "notifications": "streaming.object_commands:notifications",
     "notify": "streaming.notifier_commands:notify",
     "batch": "batch.commands:batch",
     "bi": "batch.bi_commands:bi",

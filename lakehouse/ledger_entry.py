@@ -58,6 +58,10 @@ class Entry:
     """The batch's own stamp: each of its Bronze rows carries it as `_ingested_at` (UTC)."""
     duration_ms: int = 0
     """From the start of the batch to its Bronze commit."""
+    redelivered: int = 0
+    """Objects that were notified again and that Bronze already holds; none of their lines was read."""
+    objects: dict[str, Any] = field(default_factory=dict)
+    """For clicks: how many objects were read, their bytes, a digest, and up to a bound each of them."""
 
     @property
     def rows_quarantined(self) -> int:

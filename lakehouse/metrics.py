@@ -6,6 +6,7 @@ Alarms on these are in infra/prometheus/rules.yml; a test holds the two together
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, pushadd_to_gateway, start_http_server
 
@@ -34,6 +35,9 @@ LAST_BATCH = Gauge(
 )
 BEHIND = Gauge(
     "stream_offsets_behind_latest", "Offsets from the stream to the end of its topics.", ["stream"], registry=STREAMS
+)
+OBJECTS = Counter(
+    "click_objects", "Objects of the landing bucket by what became of them.", ["outcome"], registry=STREAMS
 )
 
 PIPELINE = {
@@ -66,6 +70,12 @@ def count_batch(entry: Entry, seconds: float) -> None:
         ROWS.labels(entry.stream, outcome).inc(number)
     BATCH_SECONDS.labels(entry.stream).observe(seconds)
     LAST_BATCH.labels(entry.stream).set(time.time())
+
+
+def count_objects(outcomes: Mapping[str, int]) -> None:
+    """Count the objects of one batch by outcome: `read`, `redelivered`, or the fault that kept one from being read."""
+    for outcome, number in outcomes.items():
+        OBJECTS.labels(outcome).inc(number)
 
 
 def observe_progress(stream: str, offsets_behind: int) -> None:

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 import lakehouse
 from lakehouse import delta_io, metrics
 from lakehouse.append import Append
+from lakehouse.delta_io import Mark
 from lakehouse.errors import BatchDoesNotBalance
 from lakehouse.kafka_offsets import TopicLog, TopicLogs, committed_records
 from lakehouse.kill_points import reach
@@ -28,6 +29,7 @@ from lakehouse.settings import Settings
 from lakehouse.tables import TableSpec
 from streaming import checkpoint, continuity, rejected
 from streaming.counts import Counts, counted, is_good
+from streaming.expansion import Expanded
 from streaming.writer_schemas import Registry, WriterSchemas, learn
 
 log = get_logger(__name__)
@@ -54,7 +56,7 @@ class BronzeStream:
     """Whether the topic's log has offsets without rows by design (transaction markers of exactly-once producers)."""
     is_awaited: bool = False
     """Whether somebody waits for its rows now, so that its batches follow each other quickly."""
-    expand: Callable[[DataFrame, Settings], DataFrame] | None = None
+    expand: Callable[[DataFrame, Mark], Expanded] | None = None
     origin: tuple[str, str, str] = ("_topic", "_partition", "_offset")
 
 
@@ -102,13 +104,16 @@ class BronzeWriter:
             return
         reach("before_any_write")
         try:
-            judged, counts = self._write(append, frame, batch)
+            expanded = self._stream.expand(frame, Mark(self._mark, number)) if self._stream.expand else None
+            judged, counts = self._write(append, expanded.frame if expanded else frame, batch)
             aside = judged.where(~is_good()).persist(StorageLevel.MEMORY_AND_DISK) if counts.aside else None
             try:
-                entry = self._balance(frame, batch, counts, rejected.by_name(aside) if aside else [], started)
+                entry = self._balance(expanded, batch, counts, rejected.by_name(aside) if aside else [], started)
                 if aside and entry.rows_quarantined:
                     rejected.commit(aside, self._stream, self._settings, entry, batch.logs)
                     reach("between_targets")
+                if expanded:
+                    expanded.remember(Mark(self._mark, number))
             finally:
                 if aside:
                     aside.unpersist()
@@ -151,9 +156,8 @@ class BronzeWriter:
     def _mark(self) -> str:
         return f"{self._stream.spec.name}/{self._query_id}"
 
-    def _write(self, append: Append, frame: DataFrame, batch: _Batch) -> tuple[DataFrame, Counts]:
+    def _write(self, append: Append, raw: DataFrame, batch: _Batch) -> tuple[DataFrame, Counts]:
         """Write the good rows to files, count all of them on the way; returns the judged frame and the counts."""
-        raw = self._stream.expand(frame, self._settings) if self._stream.expand else frame
         stamped = _stamped(raw, batch)
         while True:
             judged = self._stream.transform(stamped, self._schemas)
@@ -169,16 +173,16 @@ class BronzeWriter:
                 return judged, found
 
     def _balance(
-        self, frame: DataFrame, batch: _Batch, counts: Counts, aside: list[rejected.Group], started: float
+        self, expanded: Expanded | None, batch: _Batch, counts: Counts, aside: list[rejected.Group], started: float
     ) -> Entry:
         promised = batch.promised
-        if self._stream.expand:
-            notified = frame.count()
-            if notified != promised:
+        taken = expanded.taken() if expanded else None
+        if expanded and taken:
+            if expanded.notifications != promised:
                 raise BatchDoesNotBalance(
-                    self._stream.spec.table, batch.number, promised, notified, "notifications of objects"
+                    self._stream.spec.table, batch.number, promised, expanded.notifications, "notifications of objects"
                 )
-            promised = counts.read
+            promised = taken.rows
         entry = Entry(
             stream=self._stream.spec.table,
             query_id=batch.query_id,
@@ -196,6 +200,8 @@ class BronzeWriter:
             ingested_at=batch.ingested_at,
             topic_ids={topic: one.topic_id for topic, one in batch.logs.items()},
             duration_ms=round((time.monotonic() - started) * 1000),
+            redelivered=taken.redelivered if taken else 0,
+            objects=taken.to_ledger() if taken else {},
         )
         if not entry.balances or entry.offset_holes < 0:
             raise BatchDoesNotBalance(self._stream.spec.table, batch.number, promised, counts.read, entry.to_json())

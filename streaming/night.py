@@ -1,7 +1,7 @@
 """The night's Bronze step: `python streaming/night.py bronze --business-date D --run-id R`. Safe to run again.
 
-bronze  prove that the source's changes are in Kafka, catch up (or wait for the streams that run), project the
-ledger, check Bronze
+bronze  prove that the source's changes are in Kafka, catch up (or wait for the streams that run), find the
+click objects that nobody announced, project the ledger, check Bronze
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lakehouse import ledger, night_step
 from lakehouse.settings import Settings
 from quality import gate, validation
 from streaming.catch_up import catch_up
+from streaming.object_reconciliation import nights_days, reconcile
 
 
 def bronze(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
@@ -27,6 +28,8 @@ def bronze(spark: SparkSession, settings: Settings, business_date: date, run_id:
     accounts for.
     """
     catch_up(spark, settings)
+    if reconcile(settings, nights_days(business_date)).announced:
+        catch_up(spark, settings)
     entries = ledger.project(spark, settings)
     gate.require(spark, settings, "bronze", business_date, run_id)
     total = entries.agg(F.coalesce(F.sum("rows_read"), F.lit(0))).first()

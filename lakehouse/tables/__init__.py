@@ -4,6 +4,7 @@ from lakehouse.tables.bronze import CLICK_EVENTS, INVENTORY_EVENTS, SOURCE_MARKE
 from lakehouse.tables.captured import CAPTURED, CUSTOMERS, HEARTBEATS, ORDERS, PRODUCTS, CapturedTable
 from lakehouse.tables.ops import (
     ALERTS,
+    CLICK_OBJECTS,
     LEDGER,
     PUBLICATIONS,
     QUALITY_RESULTS,
@@ -36,6 +37,7 @@ __all__ = [
     "CAPTURED",
     "CLICKS",
     "CLICK_EVENTS",
+    "CLICK_OBJECTS",
     "CUSTOMERS",
     "HEARTBEATS",
     "INVENTORY_EVENTS",

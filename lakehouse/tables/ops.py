@@ -38,6 +38,18 @@ def quarantine_of(stream: str) -> TableSpec:
     )
 
 
+CLICK_OBJECTS = TableSpec(
+    name="ops.click_objects",
+    schema=columns(
+        "landed_on date, address string, etag string, size_bytes bigint, lines bigint, outcome string, "
+        "_topic string, _partition int, _offset bigint, _application string, _batch_id bigint"
+    ),
+    keys=("address", "etag", "size_bytes", "_application", "_batch_id"),
+    comment="Each object that a batch took and what became of it; it counts when Bronze holds the batch's commit.",
+    partition_by=("landed_on",),
+    properties={"delta.checkpointInterval": "50", "delta.autoOptimize.autoCompact": "true"},
+)
+
 QUALITY_RESULTS = TableSpec(
     name="ops.quality_results",
     schema=columns(

@@ -51,6 +51,7 @@ def frame(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Any:
             "_source_line": F.monotonically_increasing_id() + 1,
             "_source_file": F.lit("s3://landing/clicks/a.jsonl"),
             "_etag": F.lit("etag"),
+            "_object_fault": F.lit(None).cast("string"),
             "_topic": F.lit("clicks.objects"),
             "_partition": F.lit(0),
             "_offset": F.lit(3).cast("bigint"),

@@ -1,0 +1,259 @@
+"""Objects -> lines, in the Python workers of the tasks: one conditional GET per object, whole or not at all.
+
+Why not Spark's text source: it reads whatever version is there, tells no line numbers without a second pass, and one
+truncated gzip stops the batch or (told to ignore it) vanishes without a trace.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import tempfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import IO, Any
+
+import boto3
+import numpy as np
+import pyarrow as pa
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pyspark import Accumulator, AccumulatorParam
+
+from lakehouse.errors import ServiceUnreachable
+from lakehouse.settings import Settings
+
+ITEM = (
+    "number int, bucket string, key string, size bigint, etag string, fault string, notification binary, "
+    "_source_file string, _source_line bigint, _topic string, _partition int, _offset bigint, _kafka_at timestamp"
+)
+"""One object to read; `fault` is set for a notification that names none."""
+LINE = (
+    "value binary, _source_line bigint, _object_fault string, _source_file string, _etag string, "
+    "_topic string, _partition int, _offset bigint, _kafka_at timestamp"
+)
+CHUNK_BYTES = 4 * 1024 * 1024
+IN_MEMORY_BYTES = 16 * 1024 * 1024
+"""Larger objects wait for their turn in a temporary file."""
+AHEAD = 3
+"""Objects that a task fetches while it hands on the lines of another: hides the store's latency."""
+TRIES = 3
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+Outcome = tuple[int, str]
+"""Lines handed on, and the fault or an empty text."""
+Item = Any
+"""An `ITEM` as Arrow's struct scalar: its values go from the task's input to its output as they are."""
+Values = Any
+"""Lines as an Arrow array of bytes."""
+Content = IO[bytes] | None
+"""An object's whole content; None where a fault keeps it from being read."""
+
+
+class Outcomes(AccumulatorParam[dict[int, Outcome]]):
+    """Number of the object -> its outcome. A task that runs again gives the same entries, so nothing counts twice."""
+
+    def zero(self, value: dict[int, Outcome]) -> dict[int, Outcome]:
+        """Nothing read yet."""
+        return {}
+
+    def addInPlace(  # noqa: N802 - Spark's own name
+        self, value1: dict[int, Outcome], value2: dict[int, Outcome]
+    ) -> dict[int, Outcome]:
+        """The entries of both."""
+        value1.update(value2)
+        return value1
+
+
+@dataclass(frozen=True)
+class Store:
+    """How a worker reaches the landing store; both keys empty: the SDK's default chain."""
+
+    endpoint: str
+    region: str
+    access_key: str
+    secret_key: str
+
+    def __repr__(self) -> str:
+        # It travels to the workers, and errors print what they hold.
+        return f"Store({self.endpoint or 'AWS S3'})"
+
+
+def store_of(settings: Settings) -> Store:
+    """The landing store of the settings."""
+    access, secret = settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value()
+    return Store(settings.s3_endpoint, settings.s3_region, access, secret)
+
+
+@cache
+def client_of(store: Store) -> Any:
+    """A boto3 client, once per process: making one costs as much as reading a hundred small objects."""
+    return boto3.client(
+        "s3",
+        endpoint_url=store.endpoint or None,
+        region_name=store.region,
+        aws_access_key_id=store.access_key or None,
+        aws_secret_access_key=store.secret_key or None,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"max_attempts": TRIES, "mode": "standard"},
+            s3={"addressing_style": "path" if store.endpoint else "auto"},
+            # S3-compatible servers differ in which of the newer checksum headers they accept.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+def line_reader(
+    store: Store, outcomes: Accumulator[dict[int, Outcome]]
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for `mapInArrow`: rows that hold an array of `ITEM`s -> rows of `LINE`."""
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        items = (item for batch in batches for item in _flat(batch))
+        with ThreadPoolExecutor(AHEAD, thread_name_prefix="fetch") as pool:
+            for item, (content, fault) in _ahead(pool, lambda one: _fetch(store, one), items):
+                lines = 0
+                if content:
+                    for values in _chunks_of_lines(content):
+                        yield _rows(values, lines + 1, item)
+                        lines += len(values)
+                else:
+                    yield _rows(pa.array([item["notification"].as_py()], pa.binary()), 0, item, fault)
+                outcomes.add({item["number"].as_py(): (lines, fault)})
+
+    return read
+
+
+def _flat(batch: Any) -> Iterable[Item]:
+    items: Iterable[Item] = batch.column(0).flatten()
+    return items
+
+
+def _ahead(
+    pool: ThreadPoolExecutor,
+    fetch: Callable[[Item], tuple[Content, str]],
+    items: Iterable[Item],
+) -> Iterator[tuple[Item, tuple[Content, str]]]:
+    waiting: deque[tuple[Item, Future[tuple[Content, str]]]] = deque()
+    for item in items:
+        waiting.append((item, pool.submit(fetch, item)))
+        if len(waiting) > AHEAD:
+            first, fetched = waiting.popleft()
+            yield first, fetched.result()
+    for first, fetched in waiting:
+        yield first, fetched.result()
+
+
+def _fetch(store: Store, item: Item) -> tuple[Content, str]:
+    """The whole decompressed content, or the fault that keeps it from being read.
+
+    Raises `ServiceUnreachable` for trouble of the store, which is no fault of the object.
+    """
+    named = item.as_py()
+    if named["fault"]:
+        return None, named["fault"]
+    address = store.endpoint or "AWS S3"
+    cure = "Check the S3 settings and the rights on the bucket; the batch is read again at the next start"
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return _get(client_of(store), named)
+        except ClientError as error:
+            code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if status == 412:
+                return None, "overwritten_object"
+            if status == 404 and code != "NoSuchBucket":
+                return None, "missing_object"
+            raise ServiceUnreachable(f"{named['_source_file']}", address, f"{cure} ({code}).") from None
+        except BotoCoreError as error:
+            # The connection broke in the middle of the body, which the client itself does not try again.
+            if not tries_left:
+                raise ServiceUnreachable("The landing store", address, f"{cure} ({type(error).__name__}).") from None
+    raise AssertionError("not reached")
+
+
+def _get(client: Any, named: dict[str, Any]) -> tuple[Content, str]:
+    # The store compares: what is read is the version that was notified, or nothing.
+    answer = client.get_object(Bucket=named["bucket"], Key=named["key"], IfMatch=f'"{named["etag"]}"')
+    body = answer["Body"]
+    if answer["ContentLength"] != named["size"]:
+        body.close()
+        return None, "wrong_size"
+    content = _kept(body, named["size"])
+    if content.read(2) != b"\x1f\x8b":
+        content.seek(0)
+        return content, ""
+    content.seek(0)
+    return _unpacked(content)
+
+
+def _kept(body: Any, size: int) -> IO[bytes]:
+    if size <= IN_MEMORY_BYTES:
+        return io.BytesIO(body.read())
+    file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever reads it
+    shutil.copyfileobj(body, file, CHUNK_BYTES)
+    file.seek(0)
+    return file
+
+
+def _unpacked(packed: IO[bytes]) -> tuple[Content, str]:
+    # Unpacked to its end before its first line is handed on: a truncated one gives no lines instead of half of them.
+    content = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - as above
+    try:
+        with gzip.GzipFile(fileobj=packed) as stream:
+            shutil.copyfileobj(stream, content, CHUNK_BYTES)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        content.close()
+        return None, "unreadable_object"
+    content.seek(0)
+    return content, ""
+
+
+def _chunks_of_lines(content: IO[bytes]) -> Iterator[Values]:
+    with content:
+        head = content.read(CHUNK_BYTES).removeprefix(BYTE_ORDER_MARK)
+        rest = b""
+        while head:
+            text = rest + head
+            cut = text.rfind(b"\n") + 1
+            rest = text[cut:]
+            if cut:
+                yield lines_of(text[:cut])
+            head = content.read(CHUNK_BYTES)
+        if rest:
+            yield pa.array([rest], pa.binary())
+
+
+def lines_of(text: bytes) -> Values:
+    """Lines, each closed by a line feed (a carriage return before it belongs to it), as an array of their bytes."""
+    text = text.replace(b"\r\n", b"\n")
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+    offsets = np.zeros(len(ends) + 1, np.int32)
+    # Without the line feeds, the n-th line (from 0) ends n bytes earlier.
+    offsets[1:] = ends - np.arange(len(ends))
+    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(text.replace(b"\n", b""))]
+    return pa.Array.from_buffers(pa.binary(), len(ends), buffers)
+
+
+def _rows(values: Values, first_line: int, item: Item, fault: str = "") -> pa.RecordBatch:
+    count = len(values)
+    constant = {
+        "_object_fault": pa.scalar(fault or None, pa.string()),
+        "_source_file": item["_source_file"],
+        "_etag": item["etag"],
+        "_topic": item["_topic"],
+        "_partition": item["_partition"],
+        "_offset": item["_offset"],
+        "_kafka_at": item["_kafka_at"],
+    }
+    # A fault has a place of its own: 0 for a whole object, the record's offset for a notification.
+    first = item["_source_line"].as_py() if fault else first_line
+    line = pa.array(np.arange(first, first + count, dtype=np.int64))
+    arrays = [values, line, *(pa.repeat(value, count) for value in constant.values())]
+    return pa.RecordBatch.from_arrays(arrays, names=["value", "_source_line", *constant])
