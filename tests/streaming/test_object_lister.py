@@ -1,5 +1,5 @@
-"""The lister announces each object once and in order, nothing behind one that is still being written, and asks the store
-as often for the newest object of twenty thousand as of one thousand.
+"""The lister announces each object once and in order, nothing behind one that is still being written, and asks the
+store as often for the newest object of twenty thousand as of one thousand.
 """
 
 from __future__ import annotations

@@ -1,0 +1,58 @@
+"""Bytes become lines without a byte lost, in chunks of any size, and tasks get shares alike in cost."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from typing import Any
+
+import pytest
+
+from streaming import object_reader
+from streaming.click_objects import _shares
+from streaming.object_reader import Store, _chunks_of_lines, _unpacked, lines_of
+
+
+def lines(content: bytes) -> list[bytes]:
+    return [line for chunk in _chunks_of_lines(io.BytesIO(content)) for line in chunk.to_pylist()]
+
+
+def test_lines_keep_every_byte_but_their_ends() -> None:
+    assert lines_of(b"a\r\n\n\xff\x00b\n").to_pylist() == [b"a", b"", b"\xff\x00b"]
+
+
+@pytest.mark.parametrize("chunk", [4, 5, 7, 100])
+def test_lines_are_the_same_however_an_object_is_cut(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_reader, "CHUNK_BYTES", chunk)
+    assert lines(b"\xef\xbb\xbfabc\r\nd\n\nefghijklmno\np") == [b"abc", b"d", b"", b"efghijklmno", b"p"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
+def test_an_empty_object_has_no_lines(content: bytes) -> None:
+    assert lines(content) == []
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(b"x" * 999)[:-1], gzip.compress(b"x" * 999)[:12], b"\x1f\x8b", b"\x1f\x8b and something else"],
+)
+def test_a_gzip_that_does_not_end_well_gives_no_line(packed: bytes) -> None:
+    assert _unpacked(io.BytesIO(packed)) == (None, "unreadable_object")
+
+
+def test_a_gzip_of_several_members_is_read_to_its_end() -> None:
+    content, fault = _unpacked(io.BytesIO(gzip.compress(b"a\n") + gzip.compress(b"b\n")))
+    assert content is not None
+    assert (content.read(), fault) == (b"a\nb\n", "")
+
+
+def test_a_store_does_not_show_its_keys() -> None:
+    assert "hidden" not in repr(Store("http://127.0.0.1:1", "us-east-1", "hidden", "hidden"))
+
+
+def test_shares_of_tasks_are_alike_and_hold_each_object_once() -> None:
+    items: list[dict[str, Any]] = [{"number": number, "size": (number % 7) * 1_000_000} for number in range(100)]
+    shares = _shares(items, 4)
+    assert sorted(one["number"] for share in shares for one in share) == list(range(100))
+    sizes = [sum(one["size"] for one in share) for share in shares]
+    assert max(sizes) - min(sizes) <= 2_000_000
