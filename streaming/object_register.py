@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
+import pyarrow.compute as pc
+
 from lakehouse import direct_read
 from lakehouse.delta_io import Mark
 from lakehouse.settings import Settings
@@ -36,9 +38,12 @@ def settled(settings: Settings, days: Iterable[date | None], but_not: Mark | Non
     table = direct_read.open_table(settings, CLICK_OBJECTS.name)
     if table is None:
         return {}
-    wanted = [str(day) if day else "" for day in days]
+    day, wanted = pc.field("landed_on"), set(days)
+    is_wanted = day.isin([one for one in wanted if one])
+    if None in wanted:
+        is_wanted |= day.is_null()
     columns = ["address", "etag", "size_bytes", "outcome", "_application", "_batch_id"]
-    rows = table.to_pyarrow_table(columns=columns, partitions=[("landed_on", "in", wanted)]).to_pylist()
+    rows = table.to_pyarrow_dataset().to_table(columns=columns, filter=is_wanted).to_pylist()
     marks = _newest_marks(settings, {row["_application"] for row in rows})
     return {
         (row["address"], row["etag"], row["size_bytes"]): row["outcome"]
