@@ -120,7 +120,7 @@ def line_reader(
         with ThreadPoolExecutor(AHEAD, thread_name_prefix="fetch") as pool:
             for item, (content, fault) in _ahead(pool, lambda one: _fetch(store, one), items):
                 lines = 0
-                if content:
+                if content is not None:
                     for values in _chunks_of_lines(content):
                         yield _rows(values, lines + 1, item)
                         lines += len(values)
