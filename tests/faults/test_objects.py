@@ -84,7 +84,8 @@ def resized(one: NotifiedObject, size: int) -> NotifiedObject:
 @pytest.fixture(scope="module")
 def settings(stack: Settings, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A topic, a prefix and a home of this test alone."""
-    AdminClient(client_config(stack)).create_topics([NewTopic(TOPIC, num_partitions=1)])[TOPIC].result(timeout=30)
+    admin = AdminClient(client_config(stack))
+    admin.create_topics([NewTopic(TOPIC, num_partitions=1)])[TOPIC].result(timeout=30)
     home: Path = tmp_path_factory.mktemp("faulty")
     own = stack.model_copy(update={"home": home, "click_objects_topic": TOPIC, "landing_prefix": PREFIX})
     point_at_store(spark, own)

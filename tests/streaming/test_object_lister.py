@@ -91,7 +91,8 @@ TOPIC = "listed.click.objects"
 @pytest.fixture(scope="module")
 def landing(stack: Settings) -> Settings:
     """A prefix and a topic of this test alone."""
-    AdminClient(client_config(stack)).create_topics([NewTopic(TOPIC, num_partitions=1)])[TOPIC].result(timeout=30)
+    admin = AdminClient(client_config(stack))
+    admin.create_topics([NewTopic(TOPIC, num_partitions=1)])[TOPIC].result(timeout=30)
     return stack.model_copy(update={"click_objects_topic": TOPIC, "landing_prefix": "listed/"})
 
 

@@ -46,7 +46,8 @@ def queue_of(sqs: Any, *bodies: str, deleted: bool = True) -> Stubber:
 
 @pytest.mark.integration
 def test_messages_reach_kafka_as_they_are_and_leave_the_queue(stack: Settings, sqs: Any) -> None:
-    AdminClient(client_config(stack)).create_topics([NewTopic(TOPIC, num_partitions=1)])[TOPIC].result(timeout=30)
+    admin = AdminClient(client_config(stack))
+    admin.create_topics([NewTopic(TOPIC, num_partitions=1)])[TOPIC].result(timeout=30)
     queue = queue_of(sqs, PUT, TEST, "nobody understands this")
     settings = stack.model_copy(update={"click_objects_topic": TOPIC})
     assert SqsBridge(settings, QUEUE, sqs).run(threading.Event(), until_empty=True) == 2
