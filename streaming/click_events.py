@@ -7,21 +7,35 @@ found at constant cost, and the ledger's ranges are offsets as for every other s
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakehouse.contracts.declared import CLICK_FIELDS
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS
-from quality.rules import CLICK_RULES, broken_rules
+from quality.rules import CLICK_RULES, broken_rules, dropped_by, warnings
 from streaming.bronze_writer import BronzeStream
+from streaming.framing import MAX_BYTES
 from streaming.writer_schemas import WriterSchemas
 
 NOTIFICATION = "bucket string, key string, size bigint, etag string"
 ORIGIN = "_source_file string, _etag string, _topic string, _partition int, _offset bigint, _kafka_at timestamp"
-FIELDS = ("event_id", "user_id", "session_id", "event_type", "page_url", "timestamp", "properties")
+STRICT_JSON = {"mode": "PERMISSIVE", "allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
+# A declared name before something else than a text (an object, for properties) or null; a name apart from its colon.
+ODD = (
+    r'"(?:(?:event_id|user_id|session_id|event_type|page_url|timestamp)":\s*[^"n\s]'
+    r'|properties":\s*[^{n\s]|\s+:)'
+)
+FIELDS = tuple(field.name for field in CLICK_FIELDS)
+LINE = ",".join(f"{name}:{'map<string,string>' if name == 'properties' else 'string'}" for name in FIELDS)
+PARSED = f"struct<line:struct<{LINE}>,end:map<string,string>>"
+MAX_NESTING = 32
+"""Default of `settings.max_json_nesting`."""
+DEEPEST = 100_000
 OPEN_COST_BYTES = 4 * 1024 * 1024
 
 
@@ -41,7 +55,7 @@ def stream(settings: Settings) -> BronzeStream:
     return BronzeStream(
         spec=CLICK_EVENTS,
         topics=(settings.click_objects_topic,),
-        transform=transform,
+        transform=partial(transform, max_bytes=settings.max_record_bytes, max_nesting=settings.max_json_nesting),
         event_time="timestamp",
         expand=read_objects,
         origin=("_source_file", "", "_source_line"),
@@ -93,7 +107,9 @@ def _keep_objects_whole(spark: SparkSession, sizes: list[int]) -> None:
     spark.conf.set("spark.sql.files.minPartitionNum", 1)
 
 
-def transform(raw: DataFrame, writers: WriterSchemas) -> DataFrame:
+def transform(
+    raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES, max_nesting: int = MAX_NESTING
+) -> DataFrame:
     """Lines (as `read_objects` gives them) -> the columns of `bronze.click_events` plus `_raw`, `_raw_key`,
     `_reasons`, `_filtered_as`.
 
@@ -101,36 +117,118 @@ def transform(raw: DataFrame, writers: WriterSchemas) -> DataFrame:
     """
     del writers
     text = F.col("value")
-    parsed = raw.withColumn("fields", F.when(F.is_valid_utf8(text), F.from_json(text, "map<string,string>")))
-    field = {name: F.col("fields")[name] for name in FIELDS}
-    flat = parsed.withColumns(
-        {
-            **{name: field[name] for name in FIELDS if name not in ("timestamp", "properties")},
-            "timestamp": field["timestamp"].try_cast("timestamp"),
-            "properties": F.from_json(field["properties"], "map<string,string>"),
-            "_unknown_fields": F.map_filter("fields", lambda name, _: ~name.isin(*FIELDS)),
-        }
-    )
-    shaped = flat.withColumns(
+    typed = _typed(raw, max_bytes, max_nesting)
+    # A blank line carries nothing: it is filtered by name, so that the batch still balances.
+    is_blank_line = F.trim(text) == ""
+    no_object = F.when(~is_blank_line, _why_no_object(text, max_bytes))
+    of_odd_line = F.when(F.col("is_odd"), _odd_reasons(text))
+    repeated = F.when(_repeats_a_key("properties"), F.array(F.lit("duplicate_field")))
+    row_reasons = F.coalesce(of_odd_line, repeated, broken_rules(CLICK_RULES))
+    judged = typed.withColumn("_reasons", F.when(F.col("is_object"), row_reasons).otherwise(no_object))
+    is_bad = F.col("_reasons").isNotNull()
+    return judged.withColumns(
         {
             "product_id": F.col("properties")["product_id"],
             "event_date": F.to_date("timestamp"),
             "event_hour": F.hour("timestamp"),
-            "_unknown_fields": F.when(F.size("_unknown_fields") > 0, F.col("_unknown_fields")),
+            "_unknown_fields": F.when(F.col("is_odd") & ~is_bad, _unknown_fields()),
+            "_raw": F.when(is_bad, text.cast("binary")),
+            "_raw_key": F.lit(None).cast("binary"),
+            "_filtered_as": F.when(is_blank_line, F.lit("blank_line")).when(~is_bad, dropped_by(CLICK_RULES)),
+            "_warnings": F.when(~is_bad, warnings(CLICK_RULES)),
         }
+    ).select(*CLICK_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
+
+
+def _typed(raw: DataFrame, max_bytes: int, max_nesting: int) -> DataFrame:
+    """Add the declared fields, `is_object` (the line is exactly one JSON object), `is_odd` (it may hold more than the
+    declared fields, or other types) and, for an odd one, `members`: its fields as a map from name to text.
+    """
+    text = F.col("value")
+    is_readable = (F.octet_length(text) <= max_bytes) & F.is_valid_utf8(text)
+    # Spark's reader stops at the end of the first value: two lines whose line end was lost would be one, silently. So
+    # the line is read as a part of a larger object, and must end where that goes on.
+    whole = raw.withColumn("whole", F.concat(F.lit('{"line":'), text, F.lit(',"end":{}}')))
+    options = STRICT_JSON | {"maxNestingDepth": str(max_nesting + 1)}
+    parsed = whole.withColumn("parsed", F.when(is_readable, F.from_json("whole", PARSED, options)))
+    line, end = F.col("parsed")["line"], F.col("parsed")["end"]
+    named = parsed.withColumns(
+        {"is_object": line.isNotNull() & end.isNotNull()} | {_own_name(one): line[one] for one in FIELDS}
     )
-    reasons = (
-        F.when(~F.is_valid_utf8(text), F.array(F.lit("invalid_utf8")))
-        .when(F.col("fields").isNull(), F.array(F.lit("malformed_json")))
-        .otherwise(broken_rules(CLICK_RULES))
+    typed = named.withColumns({"timestamp": _moment(F.col("timestamp_text")), "is_odd": F.col("is_object") & _is_odd()})
+    parts = F.from_json("whole", "map<string,map<string,string>>", options)
+    return typed.withColumn("parts", F.when(F.col("is_odd"), parts)).withColumn(
+        "members", F.when(F.size("parts") == 2, F.col("parts")["line"])
     )
-    judged = shaped.withColumn("_reasons", reasons)
-    # A blank line carries nothing: it is filtered by name, so that the batch still balances.
-    is_blank_line = F.trim(text) == ""
-    return judged.select(
-        *CLICK_EVENTS.columns,
-        F.when(F.col("_reasons").isNotNull(), text.cast("binary")).alias("_raw"),
-        F.lit(None).cast("binary").alias("_raw_key"),
-        F.when(~is_blank_line, F.col("_reasons")).alias("_reasons"),
-        F.when(is_blank_line, F.lit("blank_line")).alias("_filtered_as"),
+
+
+def _own_name(field: str) -> str:
+    return "timestamp_text" if field == "timestamp" else field
+
+
+def _moment(text: Column) -> Column:
+    # The cast alone takes `2026` for a date, and a time alone for one of today: a replay would give another answer.
+    is_date_and_time = (F.substring(text, 5, 1) == "-") & F.substring(text, 11, 1).isin("T", " ")
+    return F.when(is_date_and_time, text.try_cast("timestamp"))
+
+
+def _is_odd() -> Column:
+    """Whether a line must be read a second time: false only if it has the declared fields, each once and of its type.
+
+    Without a second reading of all lines: the names in the text are counted (a quote before a colon), and if there are
+    as many as declared fields and properties were found, there is no other one.
+    """
+    text, properties = F.col("value"), F.col("properties")
+    names = (F.octet_length(text) - F.octet_length(F.replace(text, F.lit('":'), F.lit("")))) / 2
+    found = F.greatest(F.size(properties), F.lit(0))
+    for field in FIELDS:
+        # A null in the declared place, not one inside of `properties`.
+        is_null = F.contains(text, F.lit(f'"{field}":')) & ~F.coalesce(
+            F.map_contains_key(properties, field), F.lit(False)
+        )
+        found = found + F.when(F.col(_own_name(field)).isNotNull() | is_null, 1).otherwise(0)
+    return (names != found) | text.rlike(ODD)
+
+
+def _odd_reasons(text: Column) -> Column:
+    """Of an odd line: more than one object, fields of another type, fields that come twice; null where it is good."""
+    return F.coalesce(
+        F.when(F.col("members").isNull(), F.array(F.lit("malformed_json"))),
+        _wrong_types(text),
+        F.when(_repeats_a_key("members"), F.array(F.lit("duplicate_field"))),
+    )
+
+
+def _unknown_fields() -> Column:
+    unknown = F.map_filter("members", lambda name, _: ~name.isin(*FIELDS))
+    return F.when(F.size(unknown) > 0, unknown)
+
+
+def _repeats_a_key(column: str) -> Column:
+    """Whether a map has a key twice: JSON allows it, and readers of Parquet refuse the file."""
+    is_repeated = F.size(F.array_distinct(F.map_keys(column))) < F.size(column)
+    return F.coalesce((F.size(column) > 1) & is_repeated, F.lit(False))
+
+
+def _wrong_types(text: Column) -> Column:
+    """Reasons for the declared fields whose JSON type is another, as an array; null where there is none. (Read as text,
+    a number or an object is a text like any other.)
+    """
+    line = F.try_parse_json(text)
+    reasons = []
+    for field in FIELDS:
+        kind = F.schema_of_variant(F.try_variant_get(line, f"$.{field}", "variant"))
+        is_right = kind.startswith("OBJECT") if field == "properties" else kind == "STRING"
+        reasons.append(F.when(~(is_right | (kind == "VOID")), F.lit(f"wrong_type:{field}")))
+    wrong = F.array_compact(F.array(*reasons))
+    return F.when(F.size(wrong) > 0, wrong)
+
+
+def _why_no_object(text: Column, max_bytes: int) -> Column:
+    deepest = F.from_json("whole", PARSED, STRICT_JSON | {"maxNestingDepth": str(DEEPEST)})
+    return (
+        F.when(F.octet_length(text) > max_bytes, F.array(F.lit("oversize")))
+        .when(~F.is_valid_utf8(text), F.array(F.lit("invalid_utf8")))
+        .when(deepest["line"].isNotNull() & deepest["end"].isNotNull(), F.array(F.lit("nested_too_deep")))
+        .otherwise(F.array(F.lit("malformed_json")))
     )

@@ -20,7 +20,7 @@ from lakehouse.session import build_session
 from lakehouse.settings import Settings
 from lakehouse.spark_conf import short_lived, spark_conf
 from lakehouse.stream_progress import ProgressMetrics
-from lakehouse.tables import CAPTURED, INVENTORY_EVENTS
+from lakehouse.tables import CAPTURED
 from streaming import (
     beginning,
     changes,
@@ -53,15 +53,7 @@ DRIVER_CONF = {
 def streams(group: str, settings: Settings) -> tuple[BronzeStream, ...]:
     """The Bronze streams of `inventory`, `clicks`, `changes` or `all`."""
     groups = {
-        "inventory": (
-            BronzeStream(
-                spec=INVENTORY_EVENTS,
-                topics=(settings.inventory_topic,),
-                transform=inventory_events.transform,
-                event_time="occurred_at",
-                is_awaited=True,
-            ),
-        ),
+        "inventory": (inventory_events.stream(settings),),
         "clicks": (click_events.stream(settings),),
         "changes": (*(changes.stream(table, settings) for table in CAPTURED), source_markers.stream(settings)),
     }
