@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -185,6 +186,9 @@ def _cause(name: str, trouble: StreamingQueryException) -> LakehouseError:
         kind, separator, sentence = line.strip().partition(": ")
         if separator and kind.startswith(("lakehouse.errors.", "streaming.")):
             return StepFailed(f"The stream {name} stopped itself. {sentence}")
+    # A row rule that stops the stream is raised inside of Spark.
+    if rule := re.search(r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE|$)", text, re.MULTILINE):
+        return StepFailed(f"The stream {name} stopped itself. {rule[1]}")
     return StepFailed(f"The stream {name} stopped: {text[:2000]}")
 
 

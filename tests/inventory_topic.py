@@ -14,10 +14,10 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from kafka_rows import framed, stock_event
 
 from lakehouse import direct_read
+from lakehouse.contracts.declared import inventory_schema
 from lakehouse.kafka_config import client_config, registry_config
 from lakehouse.ledger_entry import Entry
 from lakehouse.settings import Settings
-from lakehouse.contracts.declared import inventory_schema
 
 TABLE = "inventory_events"
 TEST_BUILD = Path(__file__).parent / "test_build"

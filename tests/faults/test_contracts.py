@@ -28,9 +28,11 @@ from infra.local.plan import read_plan
 from infra.local.processes import stop
 from lakehouse import direct_read, metrics
 from lakehouse.contracts.declared import inventory_schema
+from lakehouse.errors import StepFailed
 from lakehouse.kafka_config import client_config, registry_config
 from lakehouse.settings import Settings
-from streaming import low_stock, queries
+from quality.rules import Action, Rule, WhenNull
+from streaming import inventory_events, low_stock, queries
 from streaming.writer_schemas import Registry, learn_in_advance
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -192,3 +194,15 @@ def test_a_date_ten_years_ahead_moves_nothing_in_the_low_stock_query(
     assert alerts == [("opened", 80)]
     assert progress is not None
     assert (dict(progress["eventTime"]), list(progress["stateOperators"])) == ({}, [])
+
+
+def test_a_rule_that_stops_commits_nothing_and_names_itself(
+    spark: SparkSession, settings: Settings, sent: Sent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = Rule("nothing_after_79", "sequence < 80", WhenNull.HOLDS, Action.STOP)
+    monkeypatch.setattr(inventory_events, "INVENTORY_RULES", (rule,))
+    fresh = settings.model_copy(update={"home": tmp_path})
+    with pytest.raises(StepFailed, match="inventory_events stopped itself. The row rule nothing_after_79 stops"):
+        queries.catch_up(spark, fresh, "inventory")
+    assert list(direct_read.ledger_entries(fresh, "inventory_events")) == []
+    assert direct_read.connect(fresh, "bronze.inventory_events").sql("from bronze.inventory_events").fetchall() == []
