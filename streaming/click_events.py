@@ -25,14 +25,10 @@ from streaming.writer_schemas import WriterSchemas
 NOTIFICATION = "bucket string, key string, size bigint, etag string"
 ORIGIN = "_source_file string, _etag string, _topic string, _partition int, _offset bigint, _kafka_at timestamp"
 STRICT_JSON = {"mode": "PERMISSIVE", "allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
-# A declared name before something else than a text (an object, for properties) or null; a name apart from its colon.
-ODD = (
-    r'"(?:(?:event_id|user_id|session_id|event_type|page_url|timestamp)":\s*[^"n\s]'
-    r'|properties":\s*[^{n\s]|\s+:)'
-)
 FIELDS = tuple(field.name for field in CLICK_FIELDS)
-LINE = ",".join(f"{name}:{'map<string,string>' if name == 'properties' else 'string'}" for name in FIELDS)
-PARSED = f"struct<line:struct<{LINE}>,end:map<string,string>>"
+TEXT_OF = {name: f"{name}_text" if name in ("timestamp", "properties") else name for name in FIELDS}
+LINE = f"struct<{','.join(f'{name}:string' for name in FIELDS)}>"
+PARTS = "map<string,map<string,string>>"
 MAX_NESTING = 32
 """Default of `settings.max_json_nesting`."""
 DEEPEST = 100_000
@@ -117,21 +113,22 @@ def transform(
     """
     del writers
     text = F.col("value")
-    typed = _typed(raw, max_bytes, max_nesting)
+    read = _read(raw, max_bytes, max_nesting)
     # A blank line carries nothing: it is filtered by name, so that the batch still balances.
     is_blank_line = F.trim(text) == ""
     no_object = F.when(~is_blank_line, _why_no_object(text, max_bytes))
-    of_odd_line = F.when(F.col("is_odd"), _odd_reasons(text))
+    of_odd_line = F.when(~F.col("is_plain"), _odd_reasons(text))
     repeated = F.when(_repeats_a_key("properties"), F.array(F.lit("duplicate_field")))
     row_reasons = F.coalesce(of_odd_line, repeated, broken_rules(CLICK_RULES))
-    judged = typed.withColumn("_reasons", F.when(F.col("is_object"), row_reasons).otherwise(no_object))
+    is_object = F.col("is_plain") | F.col("members").isNotNull()
+    judged = read.withColumn("_reasons", F.when(is_object, row_reasons).otherwise(no_object))
     is_bad = F.col("_reasons").isNotNull()
     return judged.withColumns(
         {
             "product_id": F.col("properties")["product_id"],
             "event_date": F.to_date("timestamp"),
             "event_hour": F.hour("timestamp"),
-            "_unknown_fields": F.when(F.col("is_odd") & ~is_bad, _unknown_fields()),
+            "_unknown_fields": F.when(~F.col("is_plain") & ~is_bad, _unknown_fields()),
             "_raw": F.when(is_bad, text.cast("binary")),
             "_raw_key": F.lit(None).cast("binary"),
             "_filtered_as": F.when(is_blank_line, F.lit("blank_line")).when(~is_bad, dropped_by(CLICK_RULES)),
@@ -140,30 +137,50 @@ def transform(
     ).select(*CLICK_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
 
 
-def _typed(raw: DataFrame, max_bytes: int, max_nesting: int) -> DataFrame:
-    """Add the declared fields, `is_object` (the line is exactly one JSON object), `is_odd` (it may hold more than the
-    declared fields, or other types) and, for an odd one, `members`: its fields as a map from name to text.
+def _read(raw: DataFrame, max_bytes: int, max_nesting: int) -> DataFrame:
+    """Add the declared fields and `is_plain`: the line is byte for byte what these fields look like in JSON, so it
+    holds nothing else. Any other line is read a second time: `members` is its fields as a map from name to text, null
+    where it is not exactly one object.
     """
     text = F.col("value")
     is_readable = (F.octet_length(text) <= max_bytes) & F.is_valid_utf8(text)
+    fields = F.from_json(text, LINE, STRICT_JSON | {"maxNestingDepth": str(max_nesting)})
+    parsed = raw.withColumn("fields", F.when(is_readable, fields))
+    named = parsed.withColumns({TEXT_OF[name]: F.col("fields")[name] for name in FIELDS})
     # Spark's reader stops at the end of the first value: two lines whose line end was lost would be one, silently. So
     # the line is read as a part of a larger object, and must end where that goes on.
-    whole = raw.withColumn("whole", F.concat(F.lit('{"line":'), text, F.lit(',"end":{}}')))
-    options = STRICT_JSON | {"maxNestingDepth": str(max_nesting + 1)}
-    parsed = whole.withColumn("parsed", F.when(is_readable, F.from_json("whole", PARSED, options)))
-    line, end = F.col("parsed")["line"], F.col("parsed")["end"]
-    named = parsed.withColumns(
-        {"is_object": line.isNotNull() & end.isNotNull()} | {_own_name(one): line[one] for one in FIELDS}
-    )
-    typed = named.withColumns({"timestamp": _moment(F.col("timestamp_text")), "is_odd": F.col("is_object") & _is_odd()})
-    parts = F.from_json("whole", "map<string,map<string,string>>", options)
-    return typed.withColumn("parts", F.when(F.col("is_odd"), parts)).withColumn(
-        "members", F.when(F.size("parts") == 2, F.col("parts")["line"])
+    whole = F.concat(F.lit('{"line":'), text, F.lit(',"end":{}}'))
+    parts = F.from_json(whole, PARTS, STRICT_JSON | {"maxNestingDepth": str(max_nesting + 1)})
+    plain = named.withColumn("is_plain", F.coalesce(_is_plain(text), F.lit(False)))
+    split = plain.withColumn("parts", F.when(~F.col("is_plain") & is_readable, parts))
+    is_one_object = (F.size("parts") == 2) & F.col("parts")["end"].isNotNull()
+    return split.withColumns(
+        {
+            "timestamp": _moment(F.col("timestamp_text")),
+            "properties": F.from_json("properties_text", "map<string,string>", STRICT_JSON),
+            "members": F.when(is_one_object, F.col("parts")["line"]),
+        }
     )
 
 
-def _own_name(field: str) -> str:
-    return "timestamp_text" if field == "timestamp" else field
+def _is_plain(text: Column) -> Column:
+    """Whether the line is the declared fields, in their order, compact or with a blank after each comma and colon.
+
+    Writing the line again and comparing costs a copy; to look for other fields and types in it, a second reading.
+    """
+    is_wide = F.substring(text, len('{"event_id":') + 1, 1) == " "
+    properties = F.col("properties_text")
+    is_object = F.coalesce(properties.startswith("{"), F.lit(True))
+    return is_object & (text == F.when(is_wide, _written(", ", ": ")).otherwise(_written(",", ":")))
+
+
+def _written(comma: str, colon: str) -> Column:
+    pieces = []
+    for number, name in enumerate(FIELDS):
+        value = F.col(TEXT_OF[name])
+        member = value if name == "properties" else F.concat(F.lit('"'), value, F.lit('"'))
+        pieces += [F.lit(f'{comma if number else "{"}"{name}"{colon}'), F.coalesce(member, F.lit("null"))]
+    return F.concat(*pieces, F.lit("}"))
 
 
 def _moment(text: Column) -> Column:
@@ -172,31 +189,10 @@ def _moment(text: Column) -> Column:
     return F.when(is_date_and_time, text.try_cast("timestamp"))
 
 
-def _is_odd() -> Column:
-    """Whether a line must be read a second time: false only if it has the declared fields, each once and of its type.
-
-    Without a second reading of all lines: the names in the text are counted (a quote before a colon), and if there are
-    as many as declared fields and properties were found, there is no other one.
-    """
-    text, properties = F.col("value"), F.col("properties")
-    names = (F.octet_length(text) - F.octet_length(F.replace(text, F.lit('":'), F.lit("")))) / 2
-    found = F.greatest(F.size(properties), F.lit(0))
-    for field in FIELDS:
-        # A null in the declared place, not one inside of `properties`.
-        is_null = F.contains(text, F.lit(f'"{field}":')) & ~F.coalesce(
-            F.map_contains_key(properties, field), F.lit(False)
-        )
-        found = found + F.when(F.col(_own_name(field)).isNotNull() | is_null, 1).otherwise(0)
-    return (names != found) | text.rlike(ODD)
-
-
 def _odd_reasons(text: Column) -> Column:
-    """Of an odd line: more than one object, fields of another type, fields that come twice; null where it is good."""
-    return F.coalesce(
-        F.when(F.col("members").isNull(), F.array(F.lit("malformed_json"))),
-        _wrong_types(text),
-        F.when(_repeats_a_key("members"), F.array(F.lit("duplicate_field"))),
-    )
+    """Of a line that is not plain: fields of another type, fields that come twice; null where it is good."""
+    twice = F.when(_repeats_a_key("members"), F.array(F.lit("duplicate_field")))
+    return F.coalesce(_wrong_types(text), twice)
 
 
 def _unknown_fields() -> Column:
@@ -225,10 +221,11 @@ def _wrong_types(text: Column) -> Column:
 
 
 def _why_no_object(text: Column, max_bytes: int) -> Column:
-    deepest = F.from_json("whole", PARSED, STRICT_JSON | {"maxNestingDepth": str(DEEPEST)})
+    whole = F.concat(F.lit('{"line":'), text, F.lit(',"end":{}}'))
+    parts = F.from_json(whole, PARTS, STRICT_JSON | {"maxNestingDepth": str(DEEPEST)})
     return (
         F.when(F.octet_length(text) > max_bytes, F.array(F.lit("oversize")))
         .when(~F.is_valid_utf8(text), F.array(F.lit("invalid_utf8")))
-        .when(deepest["line"].isNotNull() & deepest["end"].isNotNull(), F.array(F.lit("nested_too_deep")))
+        .when(F.size(parts) == 2, F.array(F.lit("nested_too_deep")))
         .otherwise(F.array(F.lit("malformed_json")))
     )

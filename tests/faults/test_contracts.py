@@ -202,7 +202,7 @@ def test_a_rule_that_stops_commits_nothing_and_names_itself(
     rule = Rule("nothing_after_79", "sequence < 80", WhenNull.HOLDS, Action.STOP)
     monkeypatch.setattr(inventory_events, "INVENTORY_RULES", (rule,))
     fresh = settings.model_copy(update={"home": tmp_path})
-    with pytest.raises(StepFailed, match="inventory_events stopped itself. The row rule nothing_after_79 stops"):
+    with pytest.raises(StepFailed, match=r"inventory_events stopped itself\. The row rule nothing_after_79 stops"):
         queries.catch_up(spark, fresh, "inventory")
     assert list(direct_read.ledger_entries(fresh, "inventory_events")) == []
     assert direct_read.connect(fresh, "bronze.inventory_events").sql("from bronze.inventory_events").fetchall() == []
