@@ -178,9 +178,15 @@ def _written(comma: str, colon: str) -> Column:
     pieces = []
     for number, name in enumerate(FIELDS):
         value = F.col(TEXT_OF[name])
-        member = value if name == "properties" else F.concat(F.lit('"'), value, F.lit('"'))
+        member = _spaced(value, comma, colon) if name == "properties" else F.concat(F.lit('"'), value, F.lit('"'))
         pieces += [F.lit(f'{comma if number else "{"}"{name}"{colon}'), F.coalesce(member, F.lit("null"))]
     return F.concat(*pieces, F.lit("}"))
+
+
+def _spaced(compact: Column, comma: str, colon: str) -> Column:
+    """Spark gives an object as compact text, however it was written."""
+    with_colons = F.replace(compact, F.lit('":"'), F.lit(f'"{colon}"')) if colon != ":" else compact
+    return F.replace(with_colons, F.lit('","'), F.lit(f'"{comma}"')) if comma != "," else with_colons
 
 
 def _moment(text: Column) -> Column:

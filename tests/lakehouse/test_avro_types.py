@@ -31,7 +31,6 @@ TYPES: list[Any] = [
     {"type": "array", "items": "string"},
     {"type": "map", "values": ["null", "long"]},
     ["null", "string"], ["int", "long"], ["null", "float", "double"], ["int", "string"], ["null", "int", "string"],
-    {"type": {"type": "string"}},
 ]  # fmt: skip
 
 
