@@ -7,9 +7,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro
 from pyspark.sql.streaming.query import StreamingQuery
 
+from lakehouse.contracts.declared import inventory_schema
 from lakehouse.settings import Settings
 from lakehouse.tables.columns import columns
-from lakehouse.contracts.declared import inventory_schema
 from streaming.queries import NEVER_REPEATED
 
 CLICK = columns(

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from lakehouse import delta_io
 from lakehouse.tables import CLICK_EVENTS
-from streaming.click_events import transform
+from streaming.click_events import _read, transform
 from streaming.writer_schemas import WriterSchemas
 
 
@@ -160,3 +160,10 @@ def test_a_good_line_is_typed(judged: list[Any]) -> None:
 def test_the_transform_gives_exactly_the_declared_columns(frame: Any) -> None:
     declared = frame.drop("_raw", "_raw_key", "_reasons", "_filtered_as")
     assert delta_io.fits(declared, CLICK_EVENTS).columns == CLICK_EVENTS.columns
+
+
+def test_a_line_as_collectors_write_it_is_read_once(spark: SparkSession) -> None:
+    compact = json.dumps(json.loads(click(user_id=None, properties={"a": "1", "b": ":"})), separators=(",", ":"))
+    lines = [click().decode(), click(properties={"a": "x", "b": "y"}).decode(), compact, click(user_id=5).decode()]
+    frame = spark.createDataFrame([(line,) for line in lines], "value string")
+    assert [row["is_plain"] for row in _read(frame, 2000, 32).collect()] == [True, True, True, False]
