@@ -31,6 +31,7 @@ COMMANDS = {
     "bi": "batch.bi_commands:bi",
     "report": "batch.report_commands:report",
     "quality": "quality.commands:quality",
+    "schema": "quality.schema_commands:schema",
     "night": "orchestration.commands:night",
 }
 """Command -> module:attribute, in the order in which a new user meets them."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from lakehouse.errors import SchemaMismatch, TableMissing
 from lakehouse.settings import Settings
@@ -38,7 +39,9 @@ def exists(spark: SparkSession, spec: TableSpec, settings: Settings) -> bool:
 
 
 def ensure(spark: SparkSession, spec: TableSpec, settings: Settings) -> DeltaTable:
-    """Create the table empty where it is absent; never changes one that exists."""
+    """Create the table empty where it is absent; give one that exists the declared columns that it lacks, null in the
+    rows that are there. Never drops or retypes a column.
+    """
     if not exists(spark, spec, settings):
         builder = DeltaTable.createIfNotExists(spark).location(spec.path(settings)).addColumns(spec.schema)
         builder = builder.comment(spec.comment)
@@ -47,7 +50,24 @@ def ensure(spark: SparkSession, spec: TableSpec, settings: Settings) -> DeltaTab
         for name, value in spec.properties.items():
             builder = builder.property(name, value)
         builder.execute()
-    return DeltaTable.forPath(spark, spec.path(settings))
+    found = DeltaTable.forPath(spark, spec.path(settings))
+    if _lacks(found.toDF().schema, spec.schema):
+        # No rows: the commit only widens the schema, also inside of structs.
+        nothing = spark.createDataFrame([], spec.schema).write.format("delta").mode("append")
+        nothing.option("mergeSchema", True).save(spec.path(settings))
+    return found
+
+
+def _lacks(found: StructType, wanted: StructType) -> bool:
+    """Whether a column, or a field of a struct column, is wanted and not there."""
+    types = {field.name: field.dataType for field in found}
+    for field in wanted:
+        inner = types.get(field.name)
+        if inner is None:
+            return True
+        if isinstance(field.dataType, StructType) and isinstance(inner, StructType) and _lacks(inner, field.dataType):
+            return True
+    return False
 
 
 def table(spark: SparkSession, spec: TableSpec, settings: Settings) -> DeltaTable:

@@ -39,6 +39,11 @@ BEHIND = Gauge(
 OBJECTS = Counter(
     "click_objects", "Objects of the landing bucket by what became of them.", ["outcome"], registry=STREAMS
 )
+REGISTRY_UNAVAILABLE = Gauge(
+    "schema_registry_unavailable_seconds",
+    "For how long streams have been waiting for an answer of the schema registry, in seconds; 0 when it answers.",
+    registry=STREAMS,
+)
 
 PIPELINE = {
     "pipeline_duration_seconds": "Duration of the newest run, in seconds.",
@@ -82,6 +87,11 @@ def observe_progress(stream: str, offsets_behind: int) -> None:
     """A stream is alive, whether or not there was something to do, and `offsets_behind` the end of its topics."""
     BEHIND.labels(stream).set(offsets_behind)
     LAST_BATCH.labels(stream).set(time.time())
+
+
+def registry_unavailable(seconds: float) -> None:
+    """Streams have waited so many seconds for an answer of the schema registry; 0 when it answered."""
+    REGISTRY_UNAVAILABLE.set(seconds)
 
 
 def serve(settings: Settings) -> None:

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     """Where that page listens: loopback, or in a container 0.0.0.0. It has no login and holds no data."""
 
     max_offsets_per_batch: int = 500_000
+    max_record_bytes: int = 1_048_576
+    """A longer record (Kafka) or line (clicks) goes to the quarantine as `oversize`."""
+    max_json_nesting: int = 32
+    """The same for a line with deeper objects and lists, as `nested_too_deep`."""
     trigger_seconds: float = 1.0
     """Pause between batches of the inventory and low-stock streams, for whose result somebody waits."""
     relaxed_trigger_seconds: float = 10.0

@@ -45,13 +45,19 @@ def spark_conf(settings: Settings) -> dict[str, str]:
 
     jars = os.pathsep.join(str(jar) for jar_set in ("spark", "s3") for jar in jar_paths(jar_set))
     log4j = (PROJECT_ROOT / "infra" / "spark" / "log4j2.properties").as_uri()
+    # Avro sets aside as many bytes as a text says that it has: one damaged length would take all of the memory.
+    avro = " ".join(
+        f"-Dorg.apache.avro.limits.{what}.maxLength={settings.max_record_bytes}"
+        for what in ("string", "bytes", "collectionItems")
+    )
     conf = {
         "spark.master": settings.spark_master,
         "spark.driver.memory": settings.spark_driver_memory,
         # The class path starts in half the time that spark.jars takes, and the Thrift server needs it.
         "spark.driver.extraClassPath": jars,
         "spark.executor.extraClassPath": jars,
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log4j} -XX:+UseSerialGC -Xss4m",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log4j} -XX:+UseSerialGC -Xss4m {avro}",
+        "spark.executor.extraJavaOptions": avro,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",

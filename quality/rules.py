@@ -1,72 +1,147 @@
-"""Row rules of the event streams, as data. One failing rule is enough to quarantine a row; all failing rules are
-recorded.
+"""Row rules of the streams, as data: what must hold for a row, and what becomes of one for which it does not.
+
+All failing rules of a row are recorded. On event streams one failing rule is enough to reject the row; on change topics
+rules only warn: the row is real in Postgres, and Silver must equal it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-VERSION = "1"
+from quality.limits import EVENT_TYPES, MOVEMENTS, STATUSES
+
+VERSION = "2"
 """Stored with each quarantined row; raise it when a rule changes its meaning."""
 
-MOVEMENTS = ("receipt", "sale", "return", "adjustment", "transfer", "count")
-EVENT_TYPES = ("page_view", "product_view", "add_to_cart", "checkout", "purchase")
-OLDEST_EVENT = "2000-01-01 00:00:00"
+OLDEST_EVENT = "TIMESTAMP'2000-01-01 00:00:00Z'"
+
+
+class Action(StrEnum):
+    """What becomes of a row for which a rule does not hold."""
+
+    QUARANTINE = "quarantine"
+    """Not in Bronze; kept in the quarantine with the names of all failing rules."""
+    DROP = "drop"
+    """Neither in Bronze nor in the quarantine; counted in the ledger under the rule's name (`filtered`)."""
+    WARN = "warn"
+    """In Bronze, with the rule's name in the row's `_warnings`."""
+    STOP = "stop"
+    """Nothing of the batch is committed and the stream stops with an error that names the rule."""
+
+
+class WhenNull(StrEnum):
+    """What it means that a predicate is neither true nor false, because it asks for a value that is not there."""
+
+    FAILS = "fails"
+    HOLDS = "holds"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A reason's name and the predicate that is true for a row that breaks it.
+    """A name, the SQL predicate that is true for a row in order, what null means, and the action where it fails.
 
-    A null result counts as broken: a rule that can't be decided is not a pass.
+    A predicate asks for declared columns and `_kafka_at` (when the record arrived), never for the clock, so that a
+    replay gives the same answer.
     """
 
     name: str
-    is_broken: Callable[[], Column]
+    must_hold: str
+    when_null: WhenNull
+    action: Action = Action.QUARANTINE
+
+    def fails(self) -> Column:
+        """True for a row for which the rule does not hold; never null."""
+        return F.coalesce(~F.expr(self.must_hold), F.lit(self.when_null is WhenNull.FAILS))
+
+    def reads(self, field: str) -> bool:
+        """Whether the predicate asks for a column of this name."""
+        without_texts = re.sub(r"'[^']*'", "", self.must_hold)
+        return re.search(rf"\b{re.escape(field)}\b", without_texts) is not None
 
 
-def is_blank(column: str) -> Column:
-    """Null, empty or only spaces."""
-    return F.coalesce(F.trim(F.col(column)) == "", F.lit(True))
+def _one_of(values: Sequence[str]) -> str:
+    return f"IN ({', '.join(repr(one) for one in values)})"
 
 
-def is_out_of_range(event_time: str, arrived_at: str) -> Column:
-    """More than a day ahead of its arrival, or older than any shop of ours. Compared with arrival, not with the clock,
-    so that a replay gives the same answer.
-    """
-    too_new = F.col(event_time) > F.col(arrived_at) + F.expr("INTERVAL 1 DAY")
-    return too_new | (F.col(event_time) < F.lit(OLDEST_EVENT).cast("timestamp"))
+def _credible(event_time: str) -> str:
+    """Not older than any shop of ours, and not more than a day ahead of its arrival."""
+    return f"{event_time} >= {OLDEST_EVENT} AND {event_time} <= _kafka_at + INTERVAL 1 DAY"
 
 
 INVENTORY_RULES = (
-    Rule("missing_event_id", lambda: is_blank("event_id")),
-    Rule("missing_sku", lambda: is_blank("sku")),
-    Rule("missing_warehouse_id", lambda: is_blank("warehouse_id")),
-    Rule("unknown_movement", lambda: ~F.col("movement").isin(*MOVEMENTS)),
-    Rule("negative_on_hand", lambda: F.col("on_hand") < 0),
-    Rule("event_time_out_of_range", lambda: is_out_of_range("occurred_at", "_kafka_at")),
+    Rule("missing_event_id", "trim(event_id) <> ''", WhenNull.FAILS),
+    Rule("missing_sku", "trim(sku) <> ''", WhenNull.FAILS),
+    Rule("missing_warehouse_id", "trim(warehouse_id) <> ''", WhenNull.FAILS),
+    Rule("unknown_movement", f"movement {_one_of(MOVEMENTS)}", WhenNull.FAILS),
+    Rule("negative_on_hand", "on_hand >= 0", WhenNull.FAILS),
+    Rule("event_time_out_of_range", _credible("occurred_at"), WhenNull.FAILS),
 )
 
 CLICK_RULES = (
-    Rule("missing_event_id", lambda: is_blank("event_id")),
-    Rule("missing_session_id", lambda: is_blank("session_id")),
-    Rule("bad_timestamp", lambda: F.col("timestamp").isNull()),
-    Rule("unknown_event_type", lambda: ~F.col("event_type").isin(*EVENT_TYPES)),
-    # A timestamp that could not be read has its own reason.
-    Rule(
-        "event_time_out_of_range",
-        lambda: F.col("timestamp").isNotNull() & is_out_of_range("timestamp", "_kafka_at"),
-    ),
+    Rule("missing_event_id", "trim(event_id) <> ''", WhenNull.FAILS),
+    Rule("missing_session_id", "trim(session_id) <> ''", WhenNull.FAILS),
+    Rule("bad_timestamp", "timestamp IS NOT NULL", WhenNull.FAILS),
+    Rule("unknown_event_type", f"event_type {_one_of(EVENT_TYPES)}", WhenNull.FAILS),
+    # A timestamp that could not be read has a reason of its own.
+    Rule("event_time_out_of_range", _credible("timestamp"), WhenNull.HOLDS),
 )
+
+CHANGE_RULES = {
+    "orders": (
+        Rule("unknown_status", f"after.status {_one_of(STATUSES)}", WhenNull.HOLDS, Action.WARN),
+        Rule("quantity_of_zero", "after.quantity <> 0", WhenNull.HOLDS, Action.WARN),
+    ),
+    "customers": (Rule("odd_email", "after.email LIKE '_%@_%'", WhenNull.HOLDS, Action.WARN),),
+    "products": (
+        Rule("negative_unit_price", "after.unit_price >= 0", WhenNull.HOLDS, Action.WARN),
+        Rule("negative_unit_cost", "after.unit_cost >= 0", WhenNull.HOLDS, Action.WARN),
+    ),
+}
+"""By captured table. A delete has no `after`: nothing is asked of it."""
 
 
 def broken_rules(rules: Sequence[Rule]) -> Column:
-    """Names of all rules that a row breaks, as an array; null for a row that breaks none."""
-    broken = [F.coalesce(rule.is_broken(), F.lit(True)) for rule in rules]
+    """Names of the rules that reject a row (QUARANTINE), as an array; null for a row that none rejects.
+
+    Where a STOP rule fails, evaluating the column raises an error that names the rule, and with it the batch.
+    """
+    broken = _names(_with_action(rules, Action.QUARANTINE))
+    for rule in _with_action(rules, Action.STOP):
+        sentence = (
+            f"The row rule {rule.name} stops the stream: a row breaks `{rule.must_hold}`. Nothing of its batch was "
+            "committed. Correct the source, or change the rule's action in quality/rules.py."
+        )
+        broken = F.when(rule.fails(), F.raise_error(sentence).cast("array<string>")).otherwise(broken)
+    return broken
+
+
+def dropped_by(rules: Sequence[Rule]) -> Column:
+    """Name of the first DROP rule that fails, as a string; null for a row that none drops."""
+    return F.coalesce(
+        F.lit(None).cast("string"),
+        *[F.when(rule.fails(), F.lit(rule.name)) for rule in _with_action(rules, Action.DROP)],
+    )
+
+
+def warnings(rules: Sequence[Rule]) -> Column:
+    """Names of all WARN rules that fail, as an array; null for a row that none warns of."""
+    return _names(_with_action(rules, Action.WARN))
+
+
+def _with_action(rules: Sequence[Rule], action: Action) -> list[Rule]:
+    return [rule for rule in rules if rule.action is action]
+
+
+def _names(rules: Sequence[Rule]) -> Column:
+    if not rules:
+        return F.lit(None).cast("array<string>")
+    broken = [rule.fails() for rule in rules]
     names = F.array_compact(F.array(*[F.when(one, F.lit(rule.name)) for one, rule in zip(broken, rules, strict=True)]))
     any_broken = broken[0]
     for one in broken[1:]:

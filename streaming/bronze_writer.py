@@ -30,7 +30,7 @@ from lakehouse.tables import TableSpec
 from streaming import checkpoint, continuity, rejected
 from streaming.counts import Counts, counted, is_good
 from streaming.expansion import Expanded
-from streaming.writer_schemas import Registry, WriterSchemas, learn
+from streaming.writer_schemas import Registry, WriterSchemas, learn, learn_in_advance
 
 log = get_logger(__name__)
 WITNESS_EVERY = 50
@@ -82,7 +82,7 @@ class BronzeWriter:
         self._settings = settings
         self._stream = stream
         self._registry = registry
-        self._schemas = WriterSchemas()
+        self._schemas = learn_in_advance(stream.topics, registry)
         self._logs = TopicLogs(settings)
         self._checkpoint = checkpoint.location(stream.spec, settings)
         self._query_id = ""

@@ -6,13 +6,18 @@ from functools import partial
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, DateType, StructType
+from pyspark.sql.types import StructType
 
+from lakehouse.contracts.debezium import TRANSACTION, row_image
+from lakehouse.contracts.declared import captured_fields
+from lakehouse.contracts.policy import FieldOutcome
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
+from quality.rules import CHANGE_RULES, warnings
 from streaming.bronze_writer import BronzeStream
-from streaming.framing import decode_each, first_match, has_schema, is_framed
+from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import with_kafka_origin
+from streaming.projection import Plan, misfits, plan, unknown_fields, value_of
 from streaming.writer_schemas import WriterSchemas
 
 INCARNATION_HEADER = "source_incarnation"
@@ -23,51 +28,65 @@ def stream(captured: CapturedTable, settings: Settings) -> BronzeStream:
     return BronzeStream(
         spec=captured.changes,
         topics=(captured.topic(settings),),
-        transform=partial(transform, captured=captured),
+        transform=partial(transform, captured=captured, max_bytes=settings.max_record_bytes),
         event_time="source_at",
         # Connect writes in transactions; their markers use up offsets.
         has_holes=True,
     )
 
 
-def transform(raw: DataFrame, writers: WriterSchemas, captured: CapturedTable) -> DataFrame:
-    """Kafka rows -> the columns of `bronze.<table>_changes` plus `_raw`, `_raw_key`, `_reasons`, `_filtered_as`.
+def transform(raw: DataFrame, writers: WriterSchemas, captured: CapturedTable, max_bytes: int = MAX_BYTES) -> DataFrame:
+    """Kafka rows -> the columns of `bronze.<table>_changes` plus `_raw`, `_raw_key`, `_raw_headers`, `_reasons`,
+    `_filtered_as`.
 
-    Business rules are not asked here: the row is real in Postgres, and Silver must equal it.
+    Rules only warn here: the row is real in Postgres, and Silver must equal it.
     """
-    with_values = decode_each(raw, "value", writers.values, "value_")
-    decoded = with_kafka_origin(decode_each(with_values, "key", writers.keys, "key_"), writers.values)
-    shape = _change_type(captured)
-    change = {one: _project(decoded, f"value_{one}", captured) for one in writers.values}
-    types = decoded.schema
-    key = {
-        one: _fitted(F.col(f"key_{one}"), _record(types[f"key_{one}"].dataType), captured.key_type)
-        for one in writers.keys
-    }
+    declared = captured_fields(captured)
+    values = plan(writers.values, declared, row_of=row_image, has_text_forms=True)
+    keys = plan(writers.keys, [one for one in declared if one.name in captured.keys], has_text_forms=True)
+    with_values = decode_each(raw, "value", values.schemas, "value_")
+    decoded = with_kafka_origin(decode_each(with_values, "key", keys.schemas, "key_"), writers.values)
     staged = decoded.withColumns(
         {
-            "change": first_match("value", writers.values, change, F.lit(None).cast(shape)),
-            "key_fields": first_match("key", writers.keys, key, F.lit(None).cast(captured.key_type)),
+            "change": first_of([_change(one, values) for one in values.schemas], _change_type(captured)),
+            "key_fields": first_of([_key(one, keys) for one in keys.schemas], captured.key_type.simpleString()),
+            "is_whole": ends_well([f"value_{one}" for one in values.schemas]) & (F.length("value") <= max_bytes),
+            "is_whole_key": ends_well([f"key_{one}" for one in keys.schemas]),
         }
     )
-    judged = staged.withColumns({"_reasons": _reasons(writers), "_filtered_as": _filtered_as()})
-    return judged.select(
+    is_tombstone = F.col("value").isNull() & F.col("is_whole_key")
+    reasons = _reasons(writers, values, keys, max_bytes)
+    judged = staged.withColumn("_reasons", F.when(~is_tombstone, reasons))
+    flat = judged.select(
         F.col("key_fields").alias("key"),
-        *[F.col("change")[name].alias(name) for name in shape.names if name != "misfits"],
+        *[F.col("change")[name].alias(name) for name in _change_names(captured)],
         _incarnation().alias("source_incarnation"),
         F.col("key").alias("_key"),
-        *[name for name in captured.changes.columns if name.startswith("_") and name != "_key"],
+        F.col("change")["unknown_fields"].alias("_unknown_fields"),
+        *[name for name in captured.changes.columns if name.startswith("_") and name not in _COMPUTED],
         F.when(F.col("_reasons").isNotNull(), F.col("value")).alias("_raw"),
         F.when(F.col("_reasons").isNotNull(), F.col("key")).alias("_raw_key"),
+        F.when(F.col("_reasons").isNotNull(), F.col("headers")).alias("_raw_headers"),
         "_reasons",
-        "_filtered_as",
+        F.when(is_tombstone, F.lit("tombstone")).alias("_filtered_as"),
     )
+    warned = flat.withColumn("_warnings", warnings(CHANGE_RULES.get(captured.name, ())))
+    return warned.select(*captured.changes.columns, *_OF_A_BAD_ROW, "_reasons", "_filtered_as")
 
 
-def _change_type(captured: CapturedTable) -> StructType:
+_COMPUTED = ("_key", "_unknown_fields", "_warnings")
+_OF_A_BAD_ROW = ("_raw", "_raw_key", "_raw_headers")
+
+
+def _change_names(captured: CapturedTable) -> list[str]:
     names = captured.changes.columns
-    fields = [captured.changes.schema[name] for name in names[names.index("op") : names.index("source_incarnation")]]
-    return StructType(fields).add("misfits", "boolean")
+    return names[names.index("op") : names.index("source_incarnation")]
+
+
+def _change_type(captured: CapturedTable) -> str:
+    fields = [captured.changes.schema[name] for name in _change_names(captured)]
+    kind = StructType(fields).simpleString().removesuffix(">")
+    return f"{kind},unknown_fields:map<string,string>,misfits:array<string>>"
 
 
 def _incarnation() -> Column:
@@ -75,23 +94,18 @@ def _incarnation() -> Column:
     return F.get(header, 0)["value"].cast("string")
 
 
-def _project(frame: DataFrame, column: str, captured: CapturedTable) -> Column:
-    envelope = frame.schema[column].dataType
-    assert isinstance(envelope, StructType), f"{column} is no record: not an envelope of Debezium"
-    value = F.col(column)
-    if not {"op", "source", "before", "after"} <= set(envelope.names):
-        return F.lit(None).cast(_change_type(captured))
-    before, after = (_record(envelope[name].dataType) for name in ("before", "after"))
-    source, transaction = value["source"], value["transaction"]
-    sequence = source["sequence"]
-    misfits = _misfits(value["before"], before, captured.columns) | _misfits(value["after"], after, captured.columns)
+def _change(schema_id: int, values: Plan) -> Column:
+    value, outcomes = F.col(f"value_{schema_id}")["event"], values.outcomes[schema_id]
+    source, sequence = value["source"], value["source"]["sequence"]
+    lost = [found for side in ("before", "after") if (found := misfits(value[side], outcomes)) is not None]
+    transaction = _transaction(value, "transaction" in values.records[schema_id].names)
     return F.when(
         value["op"].isNotNull(),
         F.struct(
             value["op"].alias("op"),
             # A delete under REPLICA IDENTITY DEFAULT carries invented values in `before`; only its key is used later.
-            _fitted(value["before"], before, captured.columns).alias("before"),
-            _fitted(value["after"], after, captured.columns).alias("after"),
+            _image(value["before"], outcomes).alias("before"),
+            _image(value["after"], outcomes).alias("after"),
             source["lsn"].alias("lsn"),
             F.get_json_object(sequence, "$[0]").try_cast("bigint").alias("commit_lsn"),
             sequence.alias("sequence"),
@@ -100,69 +114,53 @@ def _project(frame: DataFrame, column: str, captured: CapturedTable) -> Column:
             transaction["data_collection_order"].alias("collection_order"),
             source["snapshot"].alias("snapshot"),
             F.timestamp_millis(source["ts_ms"]).alias("source_at"),
-            misfits.alias("misfits"),
+            F.coalesce(unknown_fields(value["after"], outcomes), unknown_fields(value["before"], outcomes)).alias(
+                "unknown_fields"
+            ),
+            first_of(lost, "array<string>").alias("misfits"),
         ),
     )
 
 
-def _record(found: DataType) -> StructType:
-    assert isinstance(found, StructType), f"{found.simpleString()} is no record"
-    return found
+def _transaction(value: Column, is_there: bool) -> Column:
+    if is_there:
+        return value["transaction"]
+    return F.lit(None).cast(TRANSACTION)
 
 
-def _fitted(record: Column, found: StructType, wanted: StructType) -> Column:
-    """The record with the wanted columns by name: cast where types differ, null where one is missing."""
-    fields = [
-        (
-            _cast(record[field.name], field.dataType) if field.name in found.names else F.lit(None).cast(field.dataType)
-        ).alias(field.name)
-        for field in wanted
-    ]
-    return F.when(record.isNotNull(), F.struct(*fields))
+def _image(record: Column, outcomes: tuple[FieldOutcome, ...]) -> Column:
+    """The record with the declared columns; null where there is none."""
+    columns = [value_of(record, one).alias(one.name) for one in outcomes if one.declared is not None]
+    return F.when(record.isNotNull(), F.struct(*columns))
 
 
-def _cast(value: Column, wanted: DataType) -> Column:
-    # Debezium's ISO dates end in Z, which the cast does not take.
-    text = F.regexp_replace(value, "Z$", "") if isinstance(wanted, DateType) else value
-    return text.try_cast(wanted)
+def _key(schema_id: int, keys: Plan) -> Column:
+    """The key's columns; null where one of them is."""
+    record = F.col(f"key_{schema_id}")["event"]
+    columns = {one.name: value_of(record, one) for one in keys.outcomes[schema_id] if one.declared is not None}
+    is_complete = F.lit(True)
+    for column in columns.values():
+        is_complete = is_complete & column.isNotNull()
+    return F.when(is_complete, F.struct(*[column.alias(name) for name, column in columns.items()]))
 
 
-def _misfits(record: Column, found: StructType, wanted: StructType) -> Column:
-    """Whether a value was there and did not survive the cast: never a silent null."""
-    any_lost = F.lit(False)
-    for field in wanted:
-        if field.name in found.names and found[field.name].dataType != field.dataType:
-            value = record[field.name]
-            any_lost = any_lost | (value.isNotNull() & _cast(value, field.dataType).isNull())
-    return F.coalesce(any_lost, F.lit(False))
-
-
-def _is_truncate() -> Column:
-    return F.coalesce(F.col("change")["op"] == "t", F.lit(False))
-
-
-def _reasons(writers: WriterSchemas) -> Column:
-    """The first reason that applies, as an array; null for a good row. A tombstone (null value) is not judged."""
+def _reasons(writers: WriterSchemas, values: Plan, keys: Plan, max_bytes: int) -> Column:
+    """Why a change is rejected, as an array; null for one that lands."""
     value, key = F.col("value"), F.col("key")
-
-    def reason(name: str) -> Column:
-        return F.array(F.lit(name))
-
+    value_columns, key_columns = [f"value_{one}" for one in values.schemas], [f"key_{one}" for one in keys.schemas]
+    nothing = F.lit(None).cast("array<string>")
+    no_key = F.array(F.lit("missing_key"))
+    is_truncate = F.coalesce(F.col("change")["op"] == "t", F.lit(False))
+    of_value = contract_reasons(value, list(writers.values), values.rejected, value_columns, max_bytes)
+    of_key = contract_reasons(key, list(writers.keys), keys.rejected, key_columns, max_bytes)
+    is_keyed = F.col("is_whole_key") & F.col("key_fields").isNotNull()
     return (
-        F.when(value.isNull() & key.isNotNull(), F.lit(None).cast("array<string>"))
-        .when(value.isNull(), reason("null_value"))
-        .when(~is_framed(value), reason("bad_framing"))
-        .when(~has_schema(value, list(writers.values)), reason("unknown_schema_id"))
-        .when(F.col("change").isNull(), reason("undecodable_body"))
-        .when(F.col("change")["misfits"], reason("type_does_not_fit"))
+        F.when(value.isNull() & key.isNotNull(), of_key)
+        .when(~F.col("is_whole"), of_value)
+        .when(F.col("change").isNull(), F.array(F.lit("undecodable_body")))
+        .when(F.col("change")["misfits"].isNotNull(), F.col("change")["misfits"])
         # A truncate has no key by design.
-        .when(_is_truncate(), F.lit(None).cast("array<string>"))
-        .when(key.isNull(), reason("missing_key"))
-        .when(~is_framed(key), reason("bad_framing"))
-        .when(~has_schema(key, list(writers.keys)), reason("unknown_schema_id"))
-        .when(F.col("key_fields").isNull(), reason("missing_key"))
+        .when(is_keyed | is_truncate, nothing)
+        .when(key.isNull() | F.col("is_whole_key"), no_key)
+        .otherwise(of_key)
     )
-
-
-def _filtered_as() -> Column:
-    return F.when(F.col("value").isNull() & F.col("key").isNotNull(), F.lit("tombstone"))

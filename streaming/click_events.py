@@ -6,17 +6,28 @@ found at constant cost, and the ledger's ranges are offsets as for every other s
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from functools import partial
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from lakehouse.contracts.declared import CLICK_FIELDS
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS
-from quality.rules import CLICK_RULES, broken_rules
+from quality.rules import CLICK_RULES, broken_rules, dropped_by, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.click_objects import ClickObjects
+from streaming.framing import MAX_BYTES
 from streaming.writer_schemas import WriterSchemas
 
-FIELDS = ("event_id", "user_id", "session_id", "event_type", "page_url", "timestamp", "properties")
+STRICT_JSON = {"mode": "PERMISSIVE", "allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
+FIELDS = tuple(field.name for field in CLICK_FIELDS)
+TEXT_OF = {name: f"{name}_text" if name in ("timestamp", "properties") else name for name in FIELDS}
+LINE = f"struct<{','.join(f'{name}:string' for name in FIELDS)}>"
+PARTS = "map<string,map<string,string>>"
+MAX_NESTING = 32
+"""Default of `settings.max_json_nesting`."""
+DEEPEST = 100_000
 
 
 def stream(settings: Settings) -> BronzeStream:
@@ -24,7 +35,7 @@ def stream(settings: Settings) -> BronzeStream:
     return BronzeStream(
         spec=CLICK_EVENTS,
         topics=(settings.click_objects_topic,),
-        transform=transform,
+        transform=partial(transform, max_bytes=settings.max_record_bytes, max_nesting=settings.max_json_nesting),
         event_time="timestamp",
         expand=ClickObjects(settings).read_objects,
         # The etag is part of a line's place: an object that was overwritten has other lines.
@@ -32,45 +43,137 @@ def stream(settings: Settings) -> BronzeStream:
     )
 
 
-def transform(raw: DataFrame, writers: WriterSchemas) -> DataFrame:
-    """Lines (`object_reader.LINE`) -> the columns of `bronze.click_events` plus `_raw`, `_raw_key`, `_reasons`,
-    `_filtered_as`.
+def transform(
+    raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES, max_nesting: int = MAX_NESTING
+) -> DataFrame:
+    """Lines (`object_reader.LINE`) -> the columns of `bronze.click_events` plus `_raw`, `_raw_key`,
+    `_reasons`, `_filtered_as`.
 
     JSON carries no schema id: `writers` is not used, it is there because all streams share one writer.
     """
     del writers
     text = F.col("value")
-    parsed = raw.withColumn("fields", F.when(F.is_valid_utf8(text), F.from_json(text, "map<string,string>")))
-    field = {name: F.col("fields")[name] for name in FIELDS}
-    flat = parsed.withColumns(
-        {
-            **{name: field[name] for name in FIELDS if name not in ("timestamp", "properties")},
-            "timestamp": field["timestamp"].try_cast("timestamp"),
-            "properties": F.from_json(field["properties"], "map<string,string>"),
-            "_unknown_fields": F.map_filter("fields", lambda name, _: ~name.isin(*FIELDS)),
-        }
-    )
-    shaped = flat.withColumns(
+    read = _read(raw, max_bytes, max_nesting)
+    # A blank line carries nothing: it is filtered by name, so that the batch still balances.
+    fault = F.col("_object_fault")
+    is_blank_line = fault.isNull() & (F.trim(text) == "")
+    no_object = F.when(~is_blank_line, _why_no_object(text, max_bytes))
+    of_odd_line = F.when(~F.col("is_plain"), _odd_reasons(text))
+    repeated = F.when(_repeats_a_key("properties"), F.array(F.lit("duplicate_field")))
+    row_reasons = F.coalesce(of_odd_line, repeated, broken_rules(CLICK_RULES))
+    is_object = F.col("is_plain") | F.col("members").isNotNull()
+    of_line = F.when(is_object, row_reasons).otherwise(no_object)
+    judged = read.withColumn("_reasons", F.when(fault.isNotNull(), F.array(fault)).otherwise(of_line))
+    is_bad = F.col("_reasons").isNotNull()
+    return judged.withColumns(
         {
             "product_id": F.col("properties")["product_id"],
             "event_date": F.to_date("timestamp"),
             "event_hour": F.hour("timestamp"),
-            "_unknown_fields": F.when(F.size("_unknown_fields") > 0, F.col("_unknown_fields")),
+            "_unknown_fields": F.when(~F.col("is_plain") & ~is_bad, _unknown_fields()),
+            "_raw": F.when(is_bad, text.cast("binary")),
+            "_raw_key": F.lit(None).cast("binary"),
+            "_filtered_as": F.when(is_blank_line, F.lit("blank_line")).when(~is_bad, dropped_by(CLICK_RULES)),
+            "_warnings": F.when(~is_bad, warnings(CLICK_RULES)),
+        }
+    ).select(*CLICK_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
+
+
+def _read(raw: DataFrame, max_bytes: int, max_nesting: int) -> DataFrame:
+    """Add the declared fields and `is_plain`: the line is byte for byte what these fields look like in JSON, so it
+    holds nothing else. Any other line is read a second time: `members` is its fields as a map from name to text, null
+    where it is not exactly one object.
+    """
+    text = F.col("value")
+    is_readable = (F.octet_length(text) <= max_bytes) & F.is_valid_utf8(text)
+    fields = F.from_json(text, LINE, STRICT_JSON | {"maxNestingDepth": str(max_nesting)})
+    parsed = raw.withColumn("fields", F.when(is_readable, fields))
+    named = parsed.withColumns({TEXT_OF[name]: F.col("fields")[name] for name in FIELDS})
+    # Spark's reader stops at the end of the first value: two lines whose line end was lost would be one, silently. So
+    # the line is read as a part of a larger object, and must end where that goes on.
+    whole = F.concat(F.lit('{"line":'), text, F.lit(',"end":{}}'))
+    parts = F.from_json(whole, PARTS, STRICT_JSON | {"maxNestingDepth": str(max_nesting + 1)})
+    plain = named.withColumn("is_plain", F.coalesce(_is_plain(text), F.lit(False)))
+    split = plain.withColumn("parts", F.when(~F.col("is_plain") & is_readable, parts))
+    is_one_object = (F.size("parts") == 2) & F.col("parts")["end"].isNotNull()
+    return split.withColumns(
+        {
+            "timestamp": _moment(F.col("timestamp_text")),
+            "properties": F.from_json("properties_text", "map<string,string>", STRICT_JSON),
+            "members": F.when(is_one_object, F.col("parts")["line"]),
         }
     )
-    reasons = (
-        F.when(F.col("_object_fault").isNotNull(), F.array("_object_fault"))
+
+
+def _is_plain(text: Column) -> Column:
+    """Whether the line is the declared fields, in their order, compact or with a blank after each comma and colon.
+
+    Writing the line again and comparing costs a copy; to look for other fields and types in it, a second reading.
+    """
+    is_wide = F.substring(text, len('{"event_id":') + 1, 1) == " "
+    properties = F.col("properties_text")
+    is_object = F.coalesce(properties.startswith("{"), F.lit(True))
+    return is_object & (text == F.when(is_wide, _written(", ", ": ")).otherwise(_written(",", ":")))
+
+
+def _written(comma: str, colon: str) -> Column:
+    pieces = []
+    for number, name in enumerate(FIELDS):
+        value = F.col(TEXT_OF[name])
+        member = _spaced(value, comma, colon) if name == "properties" else F.concat(F.lit('"'), value, F.lit('"'))
+        pieces += [F.lit(f'{comma if number else "{"}"{name}"{colon}'), F.coalesce(member, F.lit("null"))]
+    return F.concat(*pieces, F.lit("}"))
+
+
+def _spaced(compact: Column, comma: str, colon: str) -> Column:
+    """Spark gives an object as compact text, however it was written."""
+    with_colons = F.replace(compact, F.lit('":"'), F.lit(f'"{colon}"')) if colon != ":" else compact
+    return F.replace(with_colons, F.lit('","'), F.lit(f'"{comma}"')) if comma != "," else with_colons
+
+
+def _moment(text: Column) -> Column:
+    # The cast alone takes `2026` for a date, and a time alone for one of today: a replay would give another answer.
+    is_date_and_time = (F.substring(text, 5, 1) == "-") & F.substring(text, 11, 1).isin("T", " ")
+    return F.when(is_date_and_time, text.try_cast("timestamp"))
+
+
+def _odd_reasons(text: Column) -> Column:
+    """Of a line that is not plain: fields of another type, fields that come twice; null where it is good."""
+    twice = F.when(_repeats_a_key("members"), F.array(F.lit("duplicate_field")))
+    return F.coalesce(_wrong_types(text), twice)
+
+
+def _unknown_fields() -> Column:
+    unknown = F.map_filter("members", lambda name, _: ~name.isin(*FIELDS))
+    return F.when(F.size(unknown) > 0, unknown)
+
+
+def _repeats_a_key(column: str) -> Column:
+    """Whether a map has a key twice: JSON allows it, and readers of Parquet refuse the file."""
+    is_repeated = F.size(F.array_distinct(F.map_keys(column))) < F.size(column)
+    return F.coalesce((F.size(column) > 1) & is_repeated, F.lit(False))
+
+
+def _wrong_types(text: Column) -> Column:
+    """Reasons for the declared fields whose JSON type is another, as an array; null where there is none. (Read as text,
+    a number or an object is a text like any other.)
+    """
+    line = F.try_parse_json(text)
+    reasons = []
+    for field in FIELDS:
+        kind = F.schema_of_variant(F.try_variant_get(line, f"$.{field}", "variant"))
+        is_right = kind.startswith("OBJECT") if field == "properties" else kind == "STRING"
+        reasons.append(F.when(~(is_right | (kind == "VOID")), F.lit(f"wrong_type:{field}")))
+    wrong = F.array_compact(F.array(*reasons))
+    return F.when(F.size(wrong) > 0, wrong)
+
+
+def _why_no_object(text: Column, max_bytes: int) -> Column:
+    whole = F.concat(F.lit('{"line":'), text, F.lit(',"end":{}}'))
+    parts = F.from_json(whole, PARTS, STRICT_JSON | {"maxNestingDepth": str(DEEPEST)})
+    return (
+        F.when(F.octet_length(text) > max_bytes, F.array(F.lit("oversize")))
         .when(~F.is_valid_utf8(text), F.array(F.lit("invalid_utf8")))
-        .when(F.col("fields").isNull(), F.array(F.lit("malformed_json")))
-        .otherwise(broken_rules(CLICK_RULES))
-    )
-    judged = shaped.withColumn("_reasons", reasons)
-    # A blank line carries nothing: it is filtered by name, so that the batch still balances.
-    is_blank_line = F.trim(text) == ""
-    return judged.select(
-        *CLICK_EVENTS.columns,
-        F.when(F.col("_reasons").isNotNull(), text.cast("binary")).alias("_raw"),
-        F.lit(None).cast("binary").alias("_raw_key"),
-        F.when(~is_blank_line, F.col("_reasons")).alias("_reasons"),
-        F.when(is_blank_line, F.lit("blank_line")).alias("_filtered_as"),
+        .when(F.size(parts) == 2, F.array(F.lit("nested_too_deep")))
+        .otherwise(F.array(F.lit("malformed_json")))
     )

@@ -2,57 +2,82 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
+from functools import partial, reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
+from lakehouse.contracts.declared import inventory_fields
+from lakehouse.settings import Settings
 from lakehouse.tables import INVENTORY_EVENTS
-from quality.rules import INVENTORY_RULES, broken_rules
-from streaming.framing import decode_each, first_match, has_schema, is_framed
+from quality.rules import INVENTORY_RULES, broken_rules, dropped_by, warnings
+from streaming.bronze_writer import BronzeStream
+from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import with_kafka_origin
+from streaming.projection import Plan, misfits, plan, unknown_fields, value_of
 from streaming.writer_schemas import Registry, WriterSchemas, learn
 
-EVENT = StructType([field for field in INVENTORY_EVENTS.schema if not field.name.startswith("_")])
+
+def stream(settings: Settings) -> BronzeStream:
+    """The stream of stock movements."""
+    return BronzeStream(
+        spec=INVENTORY_EVENTS,
+        topics=(settings.inventory_topic,),
+        transform=partial(transform, max_bytes=settings.max_record_bytes),
+        event_time="occurred_at",
+        is_awaited=True,
+    )
 
 
-@cache
-def reader_schema() -> str:
-    """The contract that every writer's schema is resolved to (lakehouse/contracts/inventory_event.avsc)."""
-    return resources.files("lakehouse.contracts").joinpath("inventory_event.avsc").read_text(encoding="utf-8")
-
-
-def transform(raw: DataFrame, writers: WriterSchemas) -> DataFrame:
-    """Kafka rows -> the columns of `bronze.inventory_events` plus `_raw`, `_reasons` and `_filtered_as`.
+def transform(raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES) -> DataFrame:
+    """Kafka rows -> the columns of `bronze.inventory_events` plus `_raw`, `_raw_key`, `_reasons` and `_filtered_as`.
 
     `_reasons` is null for a good row; `_raw` (the message's bytes) is set only for a bad one.
     """
-    ids = writers.values
-    decoded = decode_each(raw, "value", ids, "value_", reader_schema())
-    event = first_match("value", ids, {one: F.col(f"value_{one}") for one in ids}, F.lit(None).cast(EVENT))
-    named = with_kafka_origin(decoded.withColumn("event", event), ids)
-    flat = named.select("*", *[F.col("event")[field].alias(field) for field in EVENT.names])
-    reasons = (
-        F.when(F.col("value").isNull(), F.array(F.lit("null_value")))
-        .when(~is_framed(F.col("value")), F.array(F.lit("bad_framing")))
-        .when(~has_schema(F.col("value"), list(ids)), F.array(F.lit("unknown_schema_id")))
-        .when(F.col("event_id").isNull(), F.array(F.lit("undecodable_body")))
-        .otherwise(broken_rules(INVENTORY_RULES))
-    )
-    judged = flat.withColumn("_reasons", reasons)
+    schemas = plan(writers.values, inventory_fields())
+    columns = [f"value_{one}" for one in schemas.schemas]
+    decoded = with_kafka_origin(decode_each(raw, "value", schemas.schemas, "value_"), writers.values)
+    flat = decoded.withColumns(_declared(schemas))
+    is_whole = ends_well(columns) & (F.length("value") <= max_bytes)
+    why_not = contract_reasons(F.col("value"), list(writers.values), schemas.rejected, columns, max_bytes)
+    judged = flat.withColumn("_reasons", F.when(is_whole, _row_reasons(schemas)).otherwise(why_not))
+    is_bad = F.col("_reasons").isNotNull()
     return judged.withColumns(
         {
-            "_raw": F.when(F.col("_reasons").isNotNull(), F.col("value")),
-            "_raw_key": F.when(F.col("_reasons").isNotNull(), F.col("key")),
-            "_filtered_as": F.lit(None).cast("string"),
+            "_raw": F.when(is_bad, F.col("value")),
+            "_raw_key": F.when(is_bad, F.col("key")),
+            "_filtered_as": F.when(~is_bad, dropped_by(INVENTORY_RULES)),
+            "_warnings": F.when(~is_bad, warnings(INVENTORY_RULES)),
         }
     ).select(*INVENTORY_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
 
 
-def good_rows(raw: DataFrame, writers: WriterSchemas, registry: Registry) -> DataFrame:
+def _declared(schemas: Plan) -> dict[str, Column]:
+    events = {one: F.col(f"value_{one}")["event"] for one in schemas.schemas}
+    by_field = {
+        field.name: first_of(
+            [value_of(events[one], schemas.outcomes[one][number]) for one in events], field.type.simpleString()
+        )
+        for number, field in enumerate(inventory_fields())
+    }
+    unknown = [unknown_fields(events[one], schemas.outcomes[one]) for one in events]
+    return by_field | {"_unknown_fields": first_of(unknown, "map<string,string>")}
+
+
+def _row_reasons(schemas: Plan) -> Column:
+    """Of a whole record: values that do not fit, bytes that are no text, or else the rules that it breaks."""
+    events = {one: F.col(f"value_{one}")["event"] for one in schemas.schemas}
+    lost = [found for one in events if (found := misfits(events[one], schemas.outcomes[one])) is not None]
+    texts = [F.col(field.name) for field in inventory_fields() if field.type.typeName() == "string"]
+    # Avro does not look into its strings, and one that is no UTF-8 would make the whole Parquet file unreadable.
+    is_text = reduce(lambda left, right: left & right, [F.is_valid_utf8(text) for text in texts])
+    not_text = F.when(~is_text, F.array(F.lit("invalid_utf8")))
+    return F.coalesce(*lost, not_text, broken_rules(INVENTORY_RULES))
+
+
+def good_rows(raw: DataFrame, writers: WriterSchemas, registry: Registry, max_bytes: int = MAX_BYTES) -> DataFrame:
     """The good events of Kafka rows, for readers that keep no account of the bad ones; learns schemas that it meets."""
     learn(raw, writers, registry)
     stamped = raw.withColumns({"_ingested_at": F.col("timestamp"), "_batch_id": F.lit(0).cast("bigint")})
-    return transform(stamped, writers).where(F.col("_reasons").isNull()).select(*INVENTORY_EVENTS.columns)
+    is_good = F.col("_reasons").isNull() & F.col("_filtered_as").isNull()
+    return transform(stamped, writers, max_bytes).where(is_good).select(*INVENTORY_EVENTS.columns)

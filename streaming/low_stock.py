@@ -119,7 +119,9 @@ class LowStock:
         Only these can change an episode, so the fold stays small however large the backlog is; and because every one of
         them is folded, the alerts do not depend on how Kafka was cut into batches.
         """
-        good = inventory_events.good_rows(batch, self._schemas, self._registry)
+        good = inventory_events.good_rows(
+            batch, self._schemas, self._registry, max_bytes=self._settings.max_record_bytes
+        )
         points = spark.createDataFrame(
             [(sku, warehouse, point) for (sku, warehouse), point in self._reorder_points.items()],
             "sku string, warehouse_id string, reorder_point int",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -20,7 +21,7 @@ from lakehouse.session import build_session
 from lakehouse.settings import Settings
 from lakehouse.spark_conf import short_lived, spark_conf
 from lakehouse.stream_progress import ProgressMetrics
-from lakehouse.tables import CAPTURED, INVENTORY_EVENTS
+from lakehouse.tables import CAPTURED
 from streaming import (
     beginning,
     changes,
@@ -53,15 +54,7 @@ DRIVER_CONF = {
 def streams(group: str, settings: Settings) -> tuple[BronzeStream, ...]:
     """The Bronze streams of `inventory`, `clicks`, `changes` or `all`."""
     groups = {
-        "inventory": (
-            BronzeStream(
-                spec=INVENTORY_EVENTS,
-                topics=(settings.inventory_topic,),
-                transform=inventory_events.transform,
-                event_time="occurred_at",
-                is_awaited=True,
-            ),
-        ),
+        "inventory": (inventory_events.stream(settings),),
         "clicks": (click_events.stream(settings),),
         "changes": (*(changes.stream(table, settings) for table in CAPTURED), source_markers.stream(settings)),
     }
@@ -193,6 +186,9 @@ def _cause(name: str, trouble: StreamingQueryException) -> LakehouseError:
         kind, separator, sentence = line.strip().partition(": ")
         if separator and kind.startswith(("lakehouse.errors.", "streaming.")):
             return StepFailed(f"The stream {name} stopped itself. {sentence}")
+    # A row rule that stops the stream is raised inside of Spark.
+    if rule := re.search(r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE|$)", text, re.MULTILINE):
+        return StepFailed(f"The stream {name} stopped itself. {rule[1]}")
     return StepFailed(f"The stream {name} stopped: {text[:2000]}")
 
 

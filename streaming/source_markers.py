@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from lakehouse.contracts.policy import Field
 from lakehouse.settings import Settings
 from lakehouse.tables import SOURCE_MARKERS
 from streaming.bronze_writer import BronzeStream
-from streaming.framing import decode_each, first_match, has_schema, is_framed
+from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import with_kafka_origin
+from streaming.projection import plan
 from streaming.writer_schemas import WriterSchemas
 
 MARKER = StructType([field for field in SOURCE_MARKERS.schema if not field.name.startswith("_")][:5])
+TS_MS = Field("ts_ms", SOURCE_MARKERS.schema["event_count"].dataType)
 
 
 def stream(settings: Settings) -> BronzeStream:
@@ -22,25 +27,26 @@ def stream(settings: Settings) -> BronzeStream:
     return BronzeStream(
         spec=SOURCE_MARKERS,
         topics=(f"{prefix}.transaction", f"__debezium-heartbeat.{prefix}"),
-        transform=transform,
+        transform=partial(transform, max_bytes=settings.max_record_bytes),
         event_time="marked_at",
         has_holes=True,
     )
 
 
-def transform(raw: DataFrame, writers: WriterSchemas) -> DataFrame:
-    """Kafka rows -> the columns of `bronze.source_markers` plus `_raw`, `_raw_key`, `_reasons`, `_filtered_as`."""
-    decoded = with_kafka_origin(decode_each(raw, "value", writers.values, "value_"), writers.values)
-    markers = {one: _project(decoded, f"value_{one}") for one in writers.values}
-    staged = decoded.withColumn("marker", first_match("value", writers.values, markers, F.lit(None).cast(MARKER)))
+def transform(raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES) -> DataFrame:
+    """Kafka rows -> the columns of `bronze.source_markers` plus `_raw`, `_raw_key`, `_reasons`, `_filtered_as`.
+
+    Nothing is deleted on these topics: a null value is no tombstone.
+    """
+    schemas = plan(writers.values, (TS_MS,))
+    columns = [f"value_{one}" for one in schemas.schemas]
+    decoded = with_kafka_origin(decode_each(raw, "value", schemas.schemas, "value_"), writers.values)
+    markers = [_marker(F.col(f"value_{one}")["event"], schemas.records[one]) for one in schemas.schemas]
+    staged = decoded.withColumn("marker", first_of(markers, MARKER.simpleString()))
     value = F.col("value")
-    reasons = (
-        F.when(value.isNull(), F.lit(None).cast("array<string>"))
-        .when(~is_framed(value), F.array(F.lit("bad_framing")))
-        .when(~has_schema(value, list(writers.values)), F.array(F.lit("unknown_schema_id")))
-        .when(F.col("marker").isNull(), F.array(F.lit("undecodable_body")))
-    )
-    judged = staged.withColumns({"_reasons": reasons, "_filtered_as": F.when(value.isNull(), F.lit("tombstone"))})
+    is_whole = ends_well(columns) & (F.length(value) <= max_bytes)
+    why_not = contract_reasons(value, list(writers.values), schemas.rejected, columns, max_bytes)
+    judged = staged.withColumn("_reasons", F.when(~is_whole, why_not))
     return judged.select(
         *[F.col("marker")[name].alias(name) for name in MARKER.names],
         F.lit(None).cast("string").alias("source_incarnation"),
@@ -50,28 +56,18 @@ def transform(raw: DataFrame, writers: WriterSchemas) -> DataFrame:
         F.when(F.col("_reasons").isNotNull(), value).alias("_raw"),
         F.when(F.col("_reasons").isNotNull(), F.col("key")).alias("_raw_key"),
         "_reasons",
-        "_filtered_as",
+        F.lit(None).cast("string").alias("_filtered_as"),
     )
 
 
-def _project(frame: DataFrame, column: str) -> Column:
-    shape = frame.schema[column].dataType
-    assert isinstance(shape, StructType), f"{column} is no record"
-    value, names = F.col(column), set(shape.names)
-    is_transaction = {"status", "id", "event_count"} <= names
-    kind = value["status"] if is_transaction else F.lit("heartbeat")
-    collections = value["data_collections"] if is_transaction else F.lit(None)
-    return (
-        F.when(
-            value["ts_ms"].isNotNull(),
-            F.struct(
-                kind.alias("kind"),
-                (value["id"] if is_transaction else F.lit(None).cast("string")).alias("transaction_id"),
-                (value["event_count"] if is_transaction else F.lit(None).cast("bigint")).alias("event_count"),
-                collections.cast(MARKER["data_collections"].dataType).alias("data_collections"),
-                F.timestamp_millis(value["ts_ms"]).alias("marked_at"),
-            ),
-        )
-        if "ts_ms" in names
-        else F.lit(None).cast(MARKER)
-    )
+def _marker(value: Column, shape: StructType) -> Column:
+    is_transaction = {"status", "id", "event_count", "data_collections"} <= set(shape.names)
+    found = {
+        "kind": value["status"] if is_transaction else F.lit("heartbeat"),
+        "transaction_id": value["id"] if is_transaction else F.lit(None),
+        "event_count": value["event_count"] if is_transaction else F.lit(None),
+        "data_collections": value["data_collections"] if is_transaction else F.lit(None),
+        "marked_at": F.timestamp_millis(value["ts_ms"]),
+    }
+    columns = [column.cast(MARKER[name].dataType).alias(name) for name, column in found.items()]
+    return F.when(value["ts_ms"].isNotNull(), F.struct(*columns))

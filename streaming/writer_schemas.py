@@ -5,7 +5,11 @@ waited for.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -13,6 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from requests.exceptions import RequestException
 
+from lakehouse import metrics
 from lakehouse.kafka_config import registry_config
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
@@ -21,6 +26,12 @@ from streaming.framing import has_schema, schema_id
 log = get_logger(__name__)
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 15.0
+# The client waits for ever unless told otherwise, and its own retries would hide how long an answer is due.
+CLIENT = {"timeout": 10, "max.retries": 0}
+NEWEST_VERSIONS = 10
+"""So many versions of a subject are learned in advance; records of older ones are decoded when they come."""
+
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -31,33 +42,73 @@ class WriterSchemas:
     keys: dict[int, str] = field(default_factory=dict)
 
 
+class RegistryDoesNotAnswer(Exception):
+    """No answer, or none that says anything about the question. Never leaves this module."""
+
+
 class Registry:
     """A client of the schema registry that tells `unknown id` (an answer) from `no answer` (wait)."""
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
-        self._client = SchemaRegistryClient(registry_config(settings))
+        self._client = SchemaRegistryClient(registry_config(settings) | CLIENT)
         self._stopping = stopping
 
     def schema(self, schema_id: int) -> str | None:
-        """The schema's JSON text, or None if the registry says that there is no such id. Waits while it is down."""
-        wait = FIRST_WAIT_SECONDS
+        """The schema's text, or None if the registry says that there is no such id. Waits while it is down."""
+        wait, began = FIRST_WAIT_SECONDS, time.monotonic()
         while True:
             try:
-                return str(self._client.get_schema(schema_id).schema_str)
-            except SchemaRegistryError as error:
-                if error.http_status_code == 404:
-                    return None
-                reason = f"HTTP {error.http_status_code}"
-            except (OSError, RequestException) as error:
-                reason = type(error).__name__
-            except Exception as error:  # the client's HTTP library raises its own family of connection errors
-                if type(error).__module__.partition(".")[0] not in {"httpx", "httpcore"}:
-                    raise
-                reason = type(error).__name__
-            log.warning("registry_does_not_answer", schema_id=schema_id, reason=reason, next_try_seconds=wait)
+                found = _asked(lambda: str(self._client.get_schema(schema_id).schema_str))
+                metrics.registry_unavailable(0)
+                return found
+            except RegistryDoesNotAnswer as trouble:
+                log.warning("registry_does_not_answer", schema_id=schema_id, reason=str(trouble), next_try_seconds=wait)
+            metrics.registry_unavailable(time.monotonic() - began)
             if self._stopping.wait(wait):
                 raise InterruptedError("the stream is stopping while it waits for the schema registry")
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+
+    def newest(self, subject: str) -> dict[int, str]:
+        """Schemas by id of a subject's newest versions, the newest first; empty where the registry does not answer."""
+        try:
+            versions = _asked(lambda: self._client.get_versions(subject)) or []
+            found = [
+                _asked(partial(self._client.get_version, subject, version))
+                for version in sorted(versions, reverse=True)[:NEWEST_VERSIONS]
+            ]
+        except RegistryDoesNotAnswer as trouble:
+            log.warning("registry_does_not_answer", subject=subject, reason=str(trouble))
+            return {}
+        return {int(one.schema_id): str(one.schema.schema_str) for one in found if one and one.schema_id}
+
+
+def _asked(question: Callable[[], Answer]) -> Answer | None:
+    """The answer, or None where it is that there is no such thing. Raises `RegistryDoesNotAnswer`."""
+    try:
+        return question()
+    except SchemaRegistryError as error:
+        # The registry's own codes are 404xx; a 404 without one comes from something in front of it, and says nothing.
+        if error.http_status_code == 404 and str(error.error_code).startswith("404"):
+            return None
+        raise RegistryDoesNotAnswer(f"HTTP {error.http_status_code}") from error
+    except (OSError, RequestException) as error:
+        raise RegistryDoesNotAnswer(type(error).__name__) from error
+    except Exception as error:  # the client's HTTP library raises its own family of connection errors
+        if not type(error).__module__.startswith(("httpx", "httpcore")):
+            raise
+        raise RegistryDoesNotAnswer(type(error).__name__) from error
+
+
+def learn_in_advance(topics: Sequence[str], registry: Registry) -> WriterSchemas:
+    """The schemas that the topics' subjects have now, so that a first batch need not be decoded twice.
+
+    Asked once and without waiting: what is missing is learned from the records themselves.
+    """
+    known = WriterSchemas()
+    for topic in topics:
+        known.values |= registry.newest(f"{topic}-value")
+        known.keys |= registry.newest(f"{topic}-key")
+    return known
 
 
 def learn(raw: DataFrame, known: WriterSchemas, registry: Registry) -> bool:

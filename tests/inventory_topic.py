@@ -14,10 +14,10 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from kafka_rows import framed, stock_event
 
 from lakehouse import direct_read
+from lakehouse.contracts.declared import inventory_schema
 from lakehouse.kafka_config import client_config, registry_config
 from lakehouse.ledger_entry import Entry
 from lakehouse.settings import Settings
-from streaming.inventory_events import reader_schema
 
 TABLE = "inventory_events"
 TEST_BUILD = Path(__file__).parent / "test_build"
@@ -34,7 +34,7 @@ class InventoryTopic:
         self._producer = Producer(client_config(settings))
         registry = SchemaRegistryClient(registry_config(settings))
         subject = f"{settings.inventory_topic}-value"
-        self.schema_id = registry.register_schema(subject, Schema(reader_schema(), "AVRO"))
+        self.schema_id = registry.register_schema(subject, Schema(inventory_schema(), "AVRO"))
         self.create(partitions)
 
     @property
@@ -52,7 +52,7 @@ class InventoryTopic:
         first = sum(self.good.values())
         for number in range(first, first + events):
             event = stock_event(event_id=f"e{number}", sequence=number)
-            self._produce(framed(reader_schema(), event, self.schema_id), f"P{number % 7}")
+            self._produce(framed(inventory_schema(), event, self.schema_id), f"P{number % 7}")
             self.good[f"e{number}"] += 1
             if poison_every and number % poison_every == 0:
                 self._produce(b"poison", f"P{number % 7}")

@@ -7,9 +7,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro
 from pyspark.sql.streaming.query import StreamingQuery
 
+from lakehouse.contracts.declared import inventory_schema
 from lakehouse.settings import Settings
 from lakehouse.tables.columns import columns
-from streaming.inventory_events import reader_schema
 from streaming.queries import NEVER_REPEATED
 
 CLICK = columns(
@@ -47,7 +47,7 @@ def inventory(spark: SparkSession, settings: Settings, rows_per_batch: int | Non
     if rows_per_batch:
         reader = reader.option("maxOffsetsPerTrigger", rows_per_batch)
     body = F.expr("substring(value, 6, length(value) - 5)")
-    return reader.load().select(from_avro(body, reader_schema()).alias("event")).select("event.*")
+    return reader.load().select(from_avro(body, inventory_schema()).alias("event")).select("event.*")
 
 
 def clicks(spark: SparkSession, settings: Settings) -> DataFrame:

@@ -14,11 +14,11 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
+from lakehouse.contracts.declared import inventory_schema
 from lakehouse.errors import ServiceUnreachable
 from lakehouse.kafka_config import client_config, registry_config
 from lakehouse.settings import Settings
 from streaming.framing import prefix_of
-from streaming.inventory_events import reader_schema
 from streaming.object_lister import s3_client
 
 START = datetime.now(UTC) - timedelta(hours=1)
@@ -28,7 +28,7 @@ KINDS = ("page_view", "product_view", "add_to_cart", "checkout", "purchase")
 def schema_id(settings: Settings) -> int:
     """The id of the inventory contract in the registry."""
     client = SchemaRegistryClient(registry_config(settings))
-    return int(client.register_schema(f"{settings.inventory_topic}-value", Schema(reader_schema(), "AVRO")))
+    return int(client.register_schema(f"{settings.inventory_topic}-value", Schema(inventory_schema(), "AVRO")))
 
 
 def create_topic(settings: Settings, name: str) -> None:
@@ -40,7 +40,7 @@ def create_topic(settings: Settings, name: str) -> None:
 def publish_at(settings: Settings, rate: int, seconds: int) -> int:
     """Put events of now on the inventory topic, evenly, `rate` each second; returns how many."""
     producer = Producer(client_config(settings) | {"linger.ms": "0"})
-    parsed = fastavro.parse_schema(json.loads(reader_schema()))
+    parsed = fastavro.parse_schema(json.loads(inventory_schema()))
     prefix = prefix_of(schema_id(settings))
     began, total = time.monotonic(), rate * seconds
     for number in range(total):
@@ -61,7 +61,7 @@ def publish_inventory(settings: Settings, messages: int) -> None:
     producer = Producer(
         client_config(settings) | {"linger.ms": 50, "batch.size": 1_000_000, "queue.buffering.max.messages": 500_000}
     )
-    parsed = fastavro.parse_schema(json.loads(reader_schema()))
+    parsed = fastavro.parse_schema(json.loads(inventory_schema()))
     prefix = prefix_of(schema_id(settings))
     failed: list[str] = []
     for number in range(messages):

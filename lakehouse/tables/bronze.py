@@ -15,12 +15,14 @@ KAFKA_ORIGIN = (
     "_topic string, _partition int, _offset bigint, _kafka_at timestamp, _schema_id int, "
     "_ingested_at timestamp, _batch_id bigint"
 )
+# Both are null for nearly all rows: fields that are not declared, and rules that only warn.
+WITH_DOUBTS = "_unknown_fields map<string,string>, _warnings array<string>"
 
 INVENTORY_EVENTS = TableSpec(
     name="bronze.inventory_events",
     schema=columns(
         "event_id string, sku string, warehouse_id string, movement string, quantity_delta int, on_hand int, "
-        f"sequence bigint, occurred_at timestamp, {KAFKA_ORIGIN}"
+        f"sequence bigint, occurred_at timestamp, {KAFKA_ORIGIN}, {WITH_DOUBTS}"
     ),
     keys=("_topic", "_partition", "_offset"),
     comment="Stock movements as they were published to Kafka.",
@@ -35,7 +37,8 @@ CLICK_EVENTS = TableSpec(
         "properties map<string,string>, product_id string, event_date date, event_hour int, "
         "_unknown_fields map<string,string>, _source_file string, _source_line bigint, _etag string, "
         # Where the object was announced: the same positions as in every other Bronze table.
-        "_topic string, _partition int, _offset bigint, _kafka_at timestamp, _ingested_at timestamp, _batch_id bigint"
+        "_topic string, _partition int, _offset bigint, _kafka_at timestamp, _ingested_at timestamp, _batch_id bigint, "
+        "_warnings array<string>"
     ),
     keys=("_source_file", "_source_line"),
     comment="Click events as they were written to the bucket; undeclared fields are kept in _unknown_fields.",

@@ -5,12 +5,13 @@ A new captured table costs one constant here, its topic in infra/kafka/topics.ya
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pyspark.sql.types import StringType, StructField, StructType
 
 from lakehouse.settings import Settings
-from lakehouse.tables.bronze import APPEND_ONLY, KAFKA_ORIGIN
+from lakehouse.tables.bronze import APPEND_ONLY, KAFKA_ORIGIN, WITH_DOUBTS
 from lakehouse.tables.columns import columns
 from lakehouse.tables.spec import TableSpec
 
@@ -25,6 +26,10 @@ class CapturedTable:
     columns: StructType
     keys: tuple[str, ...]
     has_silver: bool = True
+    may_be_missing: tuple[str, ...] = ()
+    """Columns that a change may lack (added after the first changes, or dropped in the source): null by declaration."""
+    old_names: Mapping[str, str] = field(default_factory=dict)
+    """The source's other name of a column -> its declared name (it was renamed there)."""
 
     def topic(self, settings: Settings) -> str:
         """The change topic that Debezium writes for the table."""
@@ -49,7 +54,7 @@ class CapturedTable:
         source = columns(
             "lsn bigint, commit_lsn bigint, sequence string, transaction_id string, transaction_order bigint, "
             "collection_order bigint, snapshot string, source_at timestamp, source_incarnation string, _key binary, "
-            + KAFKA_ORIGIN
+            + f"{KAFKA_ORIGIN}, {WITH_DOUBTS}"
         )
         return TableSpec(
             name=f"bronze.{self.name}_changes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +27,7 @@ ROW = {
     "fields": [
         {"name": "order_id", "type": "long"},
         {"name": "customer_id", "type": optional("long"), "default": None},
+        {"name": "product_id", "type": "string"},
         {"name": "order_date", "type": "string"},
         {"name": "quantity", "type": "int"},
         {"name": "amount", "type": "string"},
@@ -61,6 +63,7 @@ def order(**values: Any) -> dict[str, Any]:
     return {
         "order_id": 1,
         "customer_id": None,
+        "product_id": "P1",
         "order_date": "2026-11-23Z",
         "quantity": 2,
         "amount": "12.50",
@@ -70,21 +73,55 @@ def order(**values: Any) -> dict[str, Any]:
     } | values
 
 
-def message(op: str = "c", **after: Any) -> bytes:
+def message(op: str = "c", schema: Any = ENVELOPE, schema_id: int = 7, **after: Any) -> bytes:
     source = {"ts_ms": 1_795_400_000_000, "snapshot": "false", "sequence": '[null,"42"]', "txId": 9, "lsn": 42}
     transaction = {"id": "9:42", "total_order": 3, "data_collection_order": 1}
     image = order(**after) if op in "cru" else None
-    return framed(ENVELOPE, {"before": None, "after": image, "source": source, "transaction": transaction, "op": op})
+    change = {"before": None, "after": image, "source": source, "transaction": transaction, "op": op}
+    return framed(schema, change, schema_id)
 
 
 A_KEY = framed(KEY, {"order_id": 1}, schema_id=5)
+
+
+TEXT_KEY = {"type": "record", "name": "Key", "fields": [{"name": "order_id", "type": "string"}]}
+KNOWN.keys[6] = json.dumps(TEXT_KEY)
+BAD: dict[str, tuple[bytes | None, bytes | None, list[str]]] = {
+    "trailing bytes": (message() + b"\x00", A_KEY, ["trailing_bytes"]),
+    "trailing bytes of the key": (message(), A_KEY + b"\x00", ["trailing_bytes"]),
+    "a cut body": (message()[:-3], A_KEY, ["undecodable_body"]),
+    "a cut key": (message(), A_KEY[:-1], ["undecodable_body"]),
+    "a key of an unknown schema": (message(), b"\x00\x00\x00\x00\x63\x02", ["unknown_schema_id"]),
+    "a key that is no number": (message(), framed(TEXT_KEY, {"order_id": "x"}, 6), ["missing_key"]),
+    "an empty record": (None, None, ["null_value"]),
+    "no value, and a key that is none": (None, b"x", ["bad_framing"]),
+    "oversize": (message(status="x" * 5000), A_KEY, ["oversize"]),
+    "digits that the column has no place for": (message(amount="12.505"), A_KEY, ["type_does_not_fit:amount"]),
+}
 
 
 @pytest.fixture(scope="module")
 def rows(spark: SparkSession) -> list[Any]:
     values = [message(), message(amount="NAN"), None, message("t"), message(), message("d")]
     keys = [A_KEY, A_KEY, A_KEY, None, None, A_KEY]
-    return transform(frame_of(spark, values, keys), KNOWN, ORDERS).orderBy("_offset").collect()
+    values += [value for value, _, _ in BAD.values()]
+    keys += [key for _, key, _ in BAD.values()]
+    values += [message(status="odd", quantity=0)]
+    keys += [A_KEY]
+    frame = transform(frame_of(spark, values, keys), KNOWN, ORDERS, max_bytes=4000)
+    return frame.orderBy("_offset").collect()
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_change_has_exactly_its_reason_and_keeps_its_bytes(rows: list[Any], case: str) -> None:
+    row, (value, key, reasons) = rows[6 + list(BAD).index(case)], BAD[case]
+    assert row["_reasons"] == reasons
+    assert (row["_raw"], row["_raw_key"], row["_filtered_as"]) == (value, key, None)
+
+
+def test_rules_only_warn_of_what_is_real_in_the_source(rows: list[Any]) -> None:
+    assert (rows[-1]["_reasons"], rows[-1]["_warnings"]) == (None, ["unknown_status", "quantity_of_zero"])
+    assert rows[-1]["after"]["status"] == "odd"
 
 
 def test_a_change_is_typed_by_the_declared_columns(rows: list[Any]) -> None:
@@ -93,14 +130,13 @@ def test_a_change_is_typed_by_the_declared_columns(rows: list[Any]) -> None:
     after = change["after"]
     assert (after["amount"], str(after["order_date"])) == (Decimal("12.50"), "2026-11-23")
     assert after["updated_at"].microsecond == 123456
-    # Declared, and not in this version of the source's table.
-    assert after["product_id"] is None
+    assert change["_warnings"] is None
     assert (change["lsn"], change["commit_lsn"], change["transaction_order"]) == (42, None, 3)
     assert change["key"]["order_id"] == 1
 
 
 def test_a_value_that_does_not_fit_is_never_a_silent_null(rows: list[Any]) -> None:
-    assert rows[1]["_reasons"] == ["type_does_not_fit"]
+    assert rows[1]["_reasons"] == ["type_does_not_fit:amount"]
     assert bytes(rows[1]["_raw"]) == message(amount="NAN")
 
 
@@ -122,5 +158,84 @@ def test_a_delete_keeps_its_key(rows: list[Any]) -> None:
 
 def test_the_transform_gives_exactly_the_declared_columns(spark: SparkSession) -> None:
     out = transform(frame_of(spark, [message()], [A_KEY]), KNOWN, ORDERS)
-    declared = out.drop("_raw", "_raw_key", "_reasons", "_filtered_as")
+    declared = out.drop("_raw", "_raw_key", "_raw_headers", "_reasons", "_filtered_as")
     assert delta_io.fits(declared, ORDERS.changes).columns == ORDERS.changes.columns
+
+
+def envelope(*drop: str, add: tuple[tuple[str, Any], ...] = (), **types: Any) -> dict[str, Any]:
+    """The envelope of a table without some columns, with others of another type, and with some more."""
+    fields = [field | {"type": types.get(field["name"], field["type"])} for field in ROW["fields"]]
+    row = ROW | {"fields": [f for f in fields if f["name"] not in drop] + [{"name": n, "type": t} for n, t in add]}
+    parts = [field | {"type": optional(row)} if field["name"] == "before" else field for field in ENVELOPE["fields"]]
+    return ENVELOPE | {"fields": parts}
+
+
+NO_ENVELOPE = {"type": "record", "name": "Other", "fields": [{"name": "op", "type": "string"}]}
+LIST = {"type": "array", "items": "string"}
+
+# envelope, values that differ, what is agreed -> reasons, facts of the row
+CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any], list[str] | None, Any]] = {
+    "an added column is kept beside the row": (
+        envelope(add=(("channel", "string"), ("tags", LIST))),
+        {"channel": "web", "tags": ["a"]},
+        {},
+        None,
+        lambda row: row["_unknown_fields"] == {"not_declared": "x", "channel": "web", "tags": '["a"]'},
+    ),
+    "a dropped column": (envelope("product_id"), {}, {}, ["missing_field:product_id"], None),
+    "a dropped column that may be missing": (
+        envelope("product_id"),
+        {},
+        {"may_be_missing": ("product_id",)},
+        None,
+        lambda row: row["after"]["product_id"] is None,
+    ),
+    "a renamed column": (
+        envelope("status", add=(("state", "string"),)), {"state": "paid"}, {}, ["missing_field:status"], None,
+    ),
+    "a renamed column whose name is declared": (
+        envelope("status", add=(("state", "string"),)),
+        {"state": "pending"},
+        {"old_names": {"state": "status"}},
+        None,
+        lambda row: (row["after"]["status"], row["_unknown_fields"]) == ("pending", {"not_declared": "x"}),
+    ),
+    "a wider column": (envelope(quantity="long"), {}, {}, None, lambda row: row["after"]["quantity"] == 2),
+    "a wider column whose value does not fit": (
+        envelope(quantity="long"), {"quantity": 2**40}, {}, ["type_does_not_fit:quantity"], None,
+    ),
+    "a number that became text": (
+        envelope(quantity="string"), {"quantity": "7"}, {}, None, lambda row: row["after"]["quantity"] == 7,
+    ),
+    "a number that became other text": (
+        envelope(quantity="string"), {"quantity": "many"}, {}, ["type_does_not_fit:quantity"], None,
+    ),
+    "another type": (envelope(quantity="boolean"), {"quantity": True}, {}, ["incompatible_type:quantity"], None),
+    "a record that is no envelope": (NO_ENVELOPE, {}, {}, ["unusable_schema"], None),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def by_case(spark: SparkSession) -> dict[str, Any]:
+    """All cases in one batch, once for each agreement."""
+    found = {}
+    schemas = {20 + number: json.dumps(case[0]) for number, case in enumerate(CASES.values())}
+    writers = WriterSchemas(values=schemas, keys=KNOWN.keys)
+    values = [
+        framed(NO_ENVELOPE, {"op": "c"}, 20 + number)
+        if case[0] is NO_ENVELOPE
+        else message(schema=case[0], schema_id=20 + number, **case[1])
+        for number, case in enumerate(CASES.values())
+    ]
+    frame = frame_of(spark, values, [A_KEY] * len(values))
+    for agreed in ({}, *[case[2] for case in CASES.values() if case[2]]):
+        rows = transform(frame, writers, replace(ORDERS, **agreed)).orderBy("_offset").collect()
+        found |= {name: row for name, row in zip(CASES, rows, strict=True) if CASES[name][2] == agreed}
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_change_of_the_table_has_its_declared_outcome(by_case: dict[str, Any], case: str) -> None:
+    _, _, _, reasons, is_as_expected = CASES[case]
+    assert by_case[case]["_reasons"] == reasons
+    assert is_as_expected is None or is_as_expected(by_case[case])
