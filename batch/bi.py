@@ -22,6 +22,7 @@ from lakehouse.errors import ServiceUnreachable, StepFailed
 from lakehouse.logs import get_logger
 from lakehouse.session import build_session
 from lakehouse.settings import Settings
+from lakehouse.spark_conf import spark_conf
 
 log = get_logger(__name__)
 
@@ -44,7 +45,10 @@ def server(settings: Settings, port: int) -> Iterator[SparkSession]:
     _must_be_free(port)
     if not published_versions(settings):
         raise StepFailed("Nothing was published yet, so there is nothing to show. Run `lakehouse night run` first.")
+    options = "spark.driver.extraJavaOptions"
     places = {
+        # Hive looks for a metastore of its own and leaves the log of its database where it is started.
+        options: f"{spark_conf(settings)[options]} -Dderby.system.home={settings.home / 'spark'}",
         "spark.hadoop.hive.server2.thrift.port": str(port),
         "spark.hadoop.hive.server2.thrift.bind.host": HOST,
         "spark.hadoop.hive.server2.transport.mode": "binary",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from batch import bi
 from batch import publish as room
 from batch.marts import candidate, published
 from batch.publish import publish, published_versions
@@ -64,6 +65,24 @@ def test_the_same_run_again_changes_nothing(spark: SparkSession, settings: Setti
     assert publish(spark, settings, DAY, "night-1") == 0
     assert versions(spark, settings) == {"dim_products": 0, "fct_orders": 0}
     assert delta_io.version(spark, PUBLICATIONS, settings) == before
+
+
+@pytest.mark.usefixtures("first_night")
+def test_jdbc_clients_see_the_publication_and_not_what_a_night_has_moved_so_far(
+    spark: SparkSession, settings: Settings
+) -> None:
+    shown = bi.show_published(spark, settings, {})
+    try:
+        build(spark, settings, "fct_orders", 10, 11, 12)
+        # Moved, and the night died before its record.
+        delta_io.replace(delta_io.read(spark, candidate("fct_orders"), settings), published("fct_orders"), settings, "")
+        assert bi.show_published(spark, settings, shown) == shown
+        assert spark.table("gold.fct_orders").count() == 2
+        publish(spark, settings, DAY, "night-2")
+        bi.show_published(spark, settings, shown)
+        assert spark.table("gold.fct_orders").count() == 3
+    finally:
+        spark.sql("drop schema gold cascade")
 
 
 @pytest.mark.usefixtures("first_night")

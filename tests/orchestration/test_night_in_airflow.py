@@ -76,8 +76,8 @@ def test_a_good_night_runs_the_steps_for_the_date_and_tells_once(here: Settings,
     assert list(seconds) == ["bronze", "silver_and_gold", "report_and_notify"]
     assert steps_called(here) == ["bronze", "silver gold"]
     call = (here.home / "calls").read_text()
-    assert call.count("--business-date 2026-11-22 --run-id manual__") == 3
-    assert call.count(f"--properties-file {here.home}/spark/night.conf") == 3
+    assert call.count("--business-date 2026-11-22 --run-id manual__") == 2
+    assert call.count(f"--properties-file {here.home}/spark/night.conf") == 2
     assert "very-secret" not in call
     assert len(hook.received) == 1
     assert "is complete* for 2026-11-22" in hook.received[0]["text"]
