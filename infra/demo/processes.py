@@ -24,8 +24,10 @@ class ChildDied(LakehouseError):
     """A process that the demo needs ended by itself."""
 
     def __init__(self, name: str, code: int, log: Path) -> None:
-        last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
-        super().__init__(f"{name} ended with code {code}. Its last lines ({log}):\n" + "\n".join(last))
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        # Its own sentence where it has one, else what it said last.
+        told = [line for line in lines if line.startswith("lakehouse: ")][-1:] or lines[-3:]
+        super().__init__(f"{name} ended with code {code} (log: {log}):\n" + "\n".join(told))
 
 
 @dataclass

@@ -69,3 +69,13 @@ def test_what_a_killed_demo_left_running_is_stopped_before_it_is_started_again(
     finally:
         again.stop()
     assert not psutil.pid_exists(again.process.pid)
+
+
+def test_a_child_that_died_is_told_by_its_own_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "print('WARN noise'); print('lakehouse: The cellar is full.'); print('more noise'); raise SystemExit(1)"
+    monkeypatch.setattr(processes, "command", command(script))
+    child = processes.start(settings, "streams")
+    with pytest.raises(
+        processes.ChildDied, match=r"streams ended with code 1 \(log: .*\):\nlakehouse: The cellar is full\.$"
+    ):
+        child.wait_for(lambda: False, LIMIT_SECONDS)
