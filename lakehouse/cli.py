@@ -20,6 +20,7 @@ COMMANDS = {
     "logs": "infra.local.commands:logs",
     "shop": "infra.shop.commands:shop",
     "demo": "infra.demo.commands:demo",
+    "break": "infra.breakage.commands:break_it",
     "bench": "infra.bench.commands:bench",
     "stream": "streaming.commands:stream",
     "ledger": "streaming.commands:ledger",

@@ -47,6 +47,23 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
     return _offsets(positions, logs)
 
 
+def behind_losses(spark: SparkSession, settings: Settings, saved: str, topic: str) -> Offsets | None:
+    """For a query without a ledger: where it goes on when its checkpoint needs offsets that the log lost.
+
+    None where the log still has what comes next. That Bronze may pass over the same gap was decided before.
+    """
+    now = TopicLogs(settings).describe([topic])[topic]
+    done = checkpoint.committed_positions(spark, saved)
+    goes_on = {
+        partition: min(max(done.get((topic, partition), begin), begin), now.ends[partition])
+        for partition, begin in now.begins.items()
+    }
+    if all(goes_on.get(partition) == position for (_, partition), position in done.items()):
+        return None
+    log.warning("checkpoint_set_aside", checkpoint=saved, kept_as=checkpoint.set_aside(spark, saved), topic=topic)
+    return {topic: goes_on}
+
+
 def _offsets(positions: continuity.Positions, logs: Mapping[str, TopicLog]) -> Offsets:
     """Every partition of today: at Bronze's position, or at its beginning when Bronze does not know it yet."""
     begins: Offsets = {topic: dict(one.begins) for topic, one in logs.items()}

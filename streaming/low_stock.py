@@ -30,7 +30,7 @@ from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from lakehouse.tables import ALERTS
 from lakehouse.tables.gold import REORDER_POINTS
-from streaming import checkpoint, inventory_events, kafka_source
+from streaming import beginning, checkpoint, inventory_events, kafka_source
 from streaming.writer_schemas import Registry, WriterSchemas
 
 log = get_logger(__name__)
@@ -180,10 +180,13 @@ class LowStock:
 
 def start(spark: SparkSession, settings: Settings, registry: Registry) -> StreamingQuery:
     """Start the query; it reads Kafka itself, so that an alert does not wait for Bronze."""
-    frame = kafka_source.read(spark, settings, (settings.inventory_topic,))
+    saved, topic = checkpoint.location(ALERTS, settings), settings.inventory_topic
+    # Bronze stops at a gap until somebody accepts it; then this query must not stop for ever at the same one.
+    starting = beginning.behind_losses(spark, settings, saved, topic)
+    frame = kafka_source.read(spark, settings, (topic,), starting)
     return (
         frame.writeStream.queryName("low_stock")
-        .option("checkpointLocation", checkpoint.location(ALERTS, settings))
+        .option("checkpointLocation", saved)
         .foreachBatch(LowStock(spark, settings, registry))
         .trigger(processingTime=f"{settings.trigger_seconds} seconds")
         .start()

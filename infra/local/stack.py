@@ -78,6 +78,15 @@ def down(home: Path, say: Say = print) -> None:
         _stop_services(plan, SERVICES, say)
 
 
+def stop_service(home: Path, name: str, say: Say = print) -> None:
+    """Stop one service of a home and leave the others; `up` starts it again."""
+    plan = read_plan(home)
+    if plan is None:
+        return
+    with _only_one(home):
+        _stop_services(plan, [service for service in SERVICES if service.name == name], say)
+
+
 def status(home: Path) -> list[ServiceStatus]:
     """What runs in a home, in the order of `SERVICES`; empty when no stack was ever started there."""
     plan = read_plan(home)

@@ -1,0 +1,71 @@
+"""`lakehouse break poison | kill | duplicate | trim | registry-down | late-file`."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+from types import FrameType
+
+import click
+
+from lakehouse.settings import Settings
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM is undone like Ctrl-C: what was stopped is started again."""
+    raise KeyboardInterrupt
+
+
+def _run(settings: Settings, module: str) -> None:
+    from infra.breakage.ground import stand_on
+
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    importlib.import_module(f"infra.breakage.{module}").run(stand_on(settings, click.echo))
+    click.secho("The promise held.", fg="green")
+
+
+@click.group("break")
+def break_it() -> None:
+    """Damage the running embedded stack, and see what it does; exit code 0 only if its promise held."""
+
+
+@break_it.command()
+@click.pass_obj
+def poison(settings: Settings) -> None:
+    """Send bad records of every kind between good ones."""
+    _run(settings, "poison")
+
+
+@break_it.command()
+@click.pass_obj
+def kill(settings: Settings) -> None:
+    """Kill the stream (kill -9) in full flow, and start it again."""
+    _run(settings, "kill")
+
+
+@break_it.command()
+@click.pass_obj
+def duplicate(settings: Settings) -> None:
+    """Send the same stock events, and the notification of the same object, again."""
+    _run(settings, "duplicate")
+
+
+@break_it.command()
+@click.pass_obj
+def trim(settings: Settings) -> None:
+    """Remove records from the topic before the stream has read them."""
+    _run(settings, "trim")
+
+
+@break_it.command("registry-down")
+@click.pass_obj
+def registry_down(settings: Settings) -> None:
+    """Stop the schema registry while events of a new schema arrive."""
+    _run(settings, "registry_down")
+
+
+@break_it.command("late-file")
+@click.pass_obj
+def late_file(settings: Settings) -> None:
+    """Put a click object whose key is older than the newest one."""
+    _run(settings, "late_file")
