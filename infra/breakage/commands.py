@@ -39,33 +39,33 @@ def poison(settings: Settings) -> None:
 @break_it.command()
 @click.pass_obj
 def kill(settings: Settings) -> None:
-    """Kill the stream (kill -9) in full flow, and start it again."""
+    """Kill the stream (kill -9) in full flow."""
     _run(settings, "kill")
 
 
 @break_it.command()
 @click.pass_obj
 def duplicate(settings: Settings) -> None:
-    """Send the same stock events, and the notification of the same object, again."""
+    """Deliver stock events and a click object twice."""
     _run(settings, "duplicate")
 
 
 @break_it.command()
 @click.pass_obj
 def trim(settings: Settings) -> None:
-    """Remove records from the topic before the stream has read them."""
+    """Delete records that the stream has not read."""
     _run(settings, "trim")
 
 
 @break_it.command("registry-down")
 @click.pass_obj
 def registry_down(settings: Settings) -> None:
-    """Stop the schema registry while events of a new schema arrive."""
+    """Stop the schema registry under the stream."""
     _run(settings, "registry_down")
 
 
 @break_it.command("late-file")
 @click.pass_obj
 def late_file(settings: Settings) -> None:
-    """Put a click object whose key is older than the newest one."""
+    """Put a click object behind the newest key."""
     _run(settings, "late_file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -16,8 +17,10 @@ from lakehouse.errors import LakehouseError, LeaseHeld
 from lakehouse.kafka_config import client_config
 from lakehouse.kafka_offsets import TopicMissing
 from lakehouse.settings import Settings
-from streaming import beginning, queries
+from lakehouse.tables import ALERTS
+from streaming import beginning, checkpoint, low_stock, queries
 from streaming.continuity import SourceHasGap
+from streaming.writer_schemas import Registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -81,6 +84,23 @@ def test_an_accepted_gap_is_recorded_and_the_stream_goes_on(spark: SparkSession,
     # Three of the ten are the gap.
     assert sum(bronze_ids(streamed.settings).values()) == 20 + 10 - 3
     assert entries(streamed.settings)[-1].ranges[0].from_offset == 25
+
+
+def test_the_low_stock_query_goes_on_behind_an_accepted_gap(spark: SparkSession, streamed: InventoryTopic) -> None:
+    settings, registry = streamed.settings, Registry(streamed.settings, threading.Event())
+    assert low_stock_position(spark, settings, registry) == 22
+    streamed.send(10)
+    trim(streamed, before=25)
+    assert low_stock_position(spark, settings, registry) == 32
+
+
+def low_stock_position(spark: SparkSession, settings: Settings, registry: Registry) -> int:
+    """Run the query up to the end of its topic; the next offset that it then would read."""
+    query = low_stock.start(spark, settings, registry)
+    query.processAllAvailable()
+    query.stop()
+    saved = checkpoint.location(ALERTS, settings)
+    return checkpoint.committed_positions(spark, saved)[settings.inventory_topic, 0]
 
 
 def test_a_topic_that_was_made_again_and_is_longer_stops_the_stream(
