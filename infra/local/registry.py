@@ -18,7 +18,8 @@ def prepare(plan: Plan) -> Launch:
     environment = {
         "APICURIO_STORAGE_KIND": "sql",
         "APICURIO_STORAGE_SQL_KIND": "h2",
-        "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{folder}/db;AUTO_SERVER=FALSE",
+        # Written to disk with each schema: an id that a producer was given must outlive the process.
+        "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{folder}/db;AUTO_SERVER=FALSE;WRITE_DELAY=0",
         "QUARKUS_HTTP_HOST": plan.host(NAME),
         "QUARKUS_HTTP_PORT": str(plan.ports[NAME]),
     }

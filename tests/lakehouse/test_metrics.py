@@ -154,14 +154,14 @@ def test_the_page_counts_a_batch_by_what_became_of_its_rows() -> None:
     entry = Entry("stream_of_test", "q", 3, (), 10, 10, 6, {"missing_sku": 3}, {"tombstone": 1})
     metrics.count_batch(entry, 0.5)
     metrics.observe_progress("stream_of_test", 42)
-    metrics.count_objects({"read": 7, "missing_object": 1})
+    metrics.count_objects({"outcome_of_test": 7})
     text = page(port)
     assert 'stream_rows_total{outcome="written",stream="stream_of_test"} 6.0' in text
     assert 'stream_rows_total{outcome="quarantined",stream="stream_of_test"} 3.0' in text
     assert 'stream_rows_total{outcome="filtered",stream="stream_of_test"} 1.0' in text
     assert 'stream_batch_seconds_count{stream="stream_of_test"} 1.0' in text
     assert 'stream_offsets_behind_latest{stream="stream_of_test"} 42.0' in text
-    assert 'click_objects_total{outcome="missing_object"} 1.0' in text
+    assert 'click_objects_total{outcome="outcome_of_test"} 7.0' in text
     with pytest.raises(metrics.MetricsPortBusy, match=str(port)):
         metrics.serve(Settings(metrics_port=port))
 
