@@ -43,6 +43,7 @@ def _row(entry: Entry, table_version: int, committed_at: datetime) -> dict[str, 
     return {
         **{name: value for name, value in asdict(entry).items() if name in LEDGER.columns},
         "rows_quarantined": entry.rows_quarantined,
+        "objects": json.dumps(entry.objects) if entry.objects else None,
         "first_event_at": _moment(entry.first_event_at),
         "last_event_at": _moment(entry.last_event_at),
         "committed_at": committed_at,

@@ -11,7 +11,8 @@ LEDGER = TableSpec(
     name="ops.ledger",
     schema=columns(
         f"stream string, kind string, query_id string, batch_id bigint, ranges array<{RANGE}>, reason string, "
-        "topic_ids map<string,string>, rows_promised bigint, rows_read bigint, duration_ms bigint, "
+        "topic_ids map<string,string>, redelivered bigint, objects string, duration_ms bigint, "
+        "rows_promised bigint, rows_read bigint, "
         "rows_written bigint, rows_quarantined bigint, quarantined map<string,bigint>, filtered map<string,bigint>, "
         "offset_holes bigint, first_event_at timestamp, last_event_at timestamp, code_version string, "
         "committed_at timestamp, table_version bigint"
