@@ -154,3 +154,9 @@ def mart_schema(mart: str) -> StructType:
     files = [yaml.safe_load(path.read_text("utf-8")) for path in DBT_MARTS.glob("*.yml")]
     columns = next(model["columns"] for one in files for model in one["models"] if model["name"] == mart)
     return StructType.fromDDL(", ".join(f"{column['name']} {column['data_type']}" for column in columns))
+
+
+def forget_catalog(spark: SparkSession) -> None:
+    # What a new driver starts with: an empty catalog beside the tables of the last night.
+    for layer in ("candidate", "silver"):
+        spark.sql(f"drop schema if exists {layer} cascade")

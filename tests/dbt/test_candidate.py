@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import Row, SparkSession
-from table_rows import frame, row
+from table_rows import forget_catalog, frame, row
 
 from batch import gold
 from batch.marts import candidate
@@ -47,12 +47,6 @@ def mart(spark: SparkSession, settings: Settings, name: str) -> list[Row]:
 
 def facts(spark: SparkSession, settings: Settings) -> dict[int, Row]:
     return {one["order_id"]: one for one in mart(spark, settings, "fct_orders")}
-
-
-def forget_catalog(spark: SparkSession) -> None:
-    # What a new driver starts with: an empty catalog beside the tables of the last night.
-    for layer in ("candidate", "silver"):
-        spark.sql(f"drop schema if exists {layer} cascade")
 
 
 class Shop:

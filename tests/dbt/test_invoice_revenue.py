@@ -63,6 +63,8 @@ def test_revenue_per_day_equals_the_file_to_the_cent(spark: SparkSession, tmp_pa
     for spec in (INVENTORY_LEVELS, CLICKS):
         delta_io.ensure(spark, spec, settings)
 
+    # Tests before this one had other tables by these names.
+    forget_catalog(spark)
     gold.register_sources(spark, settings)
     arguments = {"business_date": "2010-12-07", "warehouse": settings.warehouse}
     results = gold.run(settings, ["run", "--select", "+agg_daily_sales"], arguments, None)
