@@ -28,7 +28,7 @@ class CapturedTable:
     has_silver: bool = True
     may_be_missing: tuple[str, ...] = ()
     """Columns that a change may lack (added after the first changes, or dropped in the source): null by declaration."""
-    old_names: Mapping[str, str] = field(default_factory=dict)
+    old_names: Mapping[str, str] = field(default_factory=dict, hash=False)
     """The source's other name of a column -> its declared name (it was renamed there)."""
 
     def topic(self, settings: Settings) -> str:

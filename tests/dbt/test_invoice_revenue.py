@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import SHARED_DATA
 from pyspark.sql import SparkSession
-from table_rows import change, frame
+from table_rows import change, forget_catalog, frame
 
 from batch import captured_tables, gold
 from batch.marts import candidate
