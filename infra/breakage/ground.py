@@ -118,10 +118,14 @@ def pointing_elsewhere(settings: Settings, plan: Plan) -> list[str]:
 
 
 def movements(shop: Shop, rng: Random, count: int) -> list[dict[str, Any]]:
-    """About `count` stock movements of everyday business: they go on from the present levels and alarm nobody."""
+    """`count` stock movements of everyday business: they go on from the present levels and alarm nobody."""
     levels = shop.account.levels
     book = StockBook(sorted({sku for sku, _ in levels}), levels, shop.account.reorder_point)
-    return live_stock(rng, book, (), count, shop.clock())
+    events: list[dict[str, Any]] = []
+    while len(events) < count:
+        # Goods that run low sell nothing, a transfer is two movements: a few less or one more than asked for.
+        events += live_stock(rng, book, (), count - len(events), shop.clock())
+    return events[:count]
 
 
 def send(

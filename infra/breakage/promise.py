@@ -54,8 +54,7 @@ def inventory(settings: Settings) -> Iterator[Check]:
 def clicks(settings: Settings) -> Iterator[Check]:
     """Click objects: each one once, its lines counted, rejected lines by reason, every batch balances."""
     account, table = read_account(settings).clicks, CLICK_EVENTS
-    objects = len(set(_column(settings, table.name, "_source_file")))
-    yield Check("acknowledged objects = objects in Bronze", account.objects, objects)
+    yield Check("acknowledged objects = objects in Bronze", account.objects, objects(settings))
     lines = Counter(_rows(settings, table.name, "_source_file, _source_line"))
     yield Check("acknowledged good lines = lines in Bronze", account.good, lines.total())
     yield Check("lines that are in Bronze twice", [], [place for place, count in lines.items() if count > 1])
@@ -71,6 +70,11 @@ def bronze_ids(settings: Settings) -> Counter[str]:
 def quarantined(settings: Settings, stream: str) -> Counter[str]:
     """Rejected rows of a stream by their reasons."""
     return Counter("+".join(reasons) for reasons in _column(settings, quarantine_of(stream).name, "reasons"))
+
+
+def objects(settings: Settings) -> int:
+    """How many click objects Bronze holds lines of."""
+    return len(set(sources(settings, CLICK_EVENTS.name)))
 
 
 def sources(settings: Settings, table: str) -> list[str]:

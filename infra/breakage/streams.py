@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from infra.breakage import promise
 from infra.breakage.ground import Ground
 from infra.demo import processes
+from infra.shop.account import read_account
 from lakehouse import direct_read
 from lakehouse.errors import StepFailed
 from lakehouse.kafka_offsets import end_offsets
@@ -35,8 +38,7 @@ class Ended:
 
 def start(ground: Ground, group: str, *arguments: str, **variables: str) -> processes.Child:
     """Start `lakehouse stream GROUP` in a session of its own, its output in `<home>/logs/break.log`."""
-    shown = " ".join(("lakehouse stream", group, *arguments))
-    ground.say(f"  $ {shown}")
+    ground.say(f"  $ {shlex.join(('lakehouse', 'stream', group, *arguments))}")
     return processes.start(ground.settings, LOG, "stream", group, "--short-lived", *arguments, **variables)
 
 
@@ -73,12 +75,14 @@ def catch_up_first(ground: Ground, group: str) -> None:
 
 
 def is_caught_up(ground: Ground, group: str) -> bool:
-    """Whether the newest ledger entries end where the topic ends."""
+    """Whether the newest ledger entries end where the topic ends, and Bronze has seen every object of the shop."""
     settings = ground.settings
     topic = {"inventory": settings.inventory_topic, "clicks": settings.click_objects_topic}[group]
     done = {(one.topic, one.partition): one.to_offset for entry in entries(ground, group) for one in entry.ranges}
     ends = end_offsets(settings, [topic])
-    return all(done.get(place, 0) == end for place, end in ends.items())
+    # An object that was not announced yet is in the bucket and not on the topic.
+    is_announced = group == "inventory" or promise.objects(settings) == read_account(settings).clicks.objects
+    return is_announced and all(done.get(place, 0) == end for place, end in ends.items())
 
 
 def entries(ground: Ground, group: str) -> list[Entry]:
@@ -104,7 +108,9 @@ def told(entry: Entry) -> str:
     figures = f"read {entry.rows_read:,} = {entry.rows_written:,} written + {entry.rows_quarantined:,} rejected"
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(entry.quarantined.items()))
     filtered = "".join(f" + {count:,} {name}" for name, count in sorted(entry.filtered.items()))
-    return f"{entry.stream}, batch {entry.batch_id}: {figures}{filtered}, {state}{f' ({reasons})' if reasons else ''}"
+    again = f", {entry.redelivered} re-delivered object not read again" if entry.redelivered else ""
+    line = f"{entry.stream}, batch {entry.batch_id}: {figures}{filtered}{again}, {state}"
+    return f"{line} ({reasons})" if reasons else line
 
 
 def events_logged(child: processes.Child, event: str) -> Iterator[dict[str, Any]]:

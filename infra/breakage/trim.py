@@ -64,7 +64,7 @@ def lose_records(settings: Settings) -> OffsetRange:
     if producer.flush(TIMEOUT_SECONDS):
         raise ServiceUnreachable("Kafka", settings.kafka_bootstrap_servers, "Look at `lakehouse status`.")
     end = end_offsets(settings, [topic])[topic, PARTITION]
-    # Held on to: a client that is collected takes the answers that are due with it.
+    # Held by a name: a client that is collected takes its answers with it.
     admin = AdminClient({**config})
     for future in admin.delete_records([TopicPartition(topic, PARTITION, end)]).values():
         future.result(timeout=TIMEOUT_SECONDS)

@@ -95,6 +95,8 @@ def _framing_fault(rng: Random, reason: str, value: bytes, plain: bytes) -> Any:
     if reason == "undecodable_body":
         # Cut inside the first fields: every field that follows is required, so no reader can fill them in.
         return value[: 5 + min(8, (len(value) - 5) // 2)]
+    if reason == "trailing_bytes":
+        return value + b"\x00"
     raise ValueError(reason)
 
 
