@@ -11,8 +11,10 @@ from confluent_kafka.admin import AdminClient
 
 from infra.breakage import promise, streams
 from infra.breakage.ground import Ground, send
+from infra.demo import checks
 from infra.demo.checks import Check
-from lakehouse.errors import ServiceUnreachable
+from infra.shop.account import read_account
+from lakehouse.errors import LakehouseError, ServiceUnreachable
 from lakehouse.kafka_config import client_config
 from lakehouse.kafka_offsets import end_offsets
 from lakehouse.ledger_entry import OffsetRange
@@ -24,9 +26,22 @@ REASON = "lakehouse break trim removed them"
 TIMEOUT_SECONDS = 30.0
 
 
+class LowStockIsBehind(LakehouseError):
+    """The partition's older records leave with the new ones; another reader still needs them."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(
+            f"{missing} low-stock alerts of this shop were not raised yet, so the low-stock query still needs records "
+            "that this would delete. Nothing was touched; let `lakehouse stream inventory` run until it has raised "
+            "them (`make demo` does), then break it."
+        )
+
+
 def run(ground: Ground) -> None:
-    """Lose records, see the stream stop, accept the gap, compare. Raises `PromiseBroken`."""
+    """Lose records, see the stream stop, accept the gap, compare. Raises `PromiseBroken`, `LowStockIsBehind`."""
     settings = ground.settings
+    if missing := checks.missing_alerts(settings, read_account(settings)):
+        raise LowStockIsBehind(len(missing))
     ground.say(
         f"Puts {LOST} records on {settings.inventory_topic}/{PARTITION} and deletes them before the stream has read "
         "them. The gap that you then see accepted stays in this home's ledger, until `lakehouse reset`."

@@ -29,7 +29,7 @@ from infra.demo.checks import Check
 from infra.local import registry, stack
 from infra.local.plan import make_plan
 from infra.local.ports import free_ports
-from infra.shop.account import Account, Level
+from infra.shop.account import Account, ExpectedAlert, Level
 from infra.shop.opening import Sizes
 from infra.shop.run import run_shop
 from infra.shop.stock import WAREHOUSES
@@ -95,6 +95,16 @@ def test_what_it_sends_goes_on_from_the_present_levels_and_alarms_nobody() -> No
     assert len(events) == len({event["event_id"] for event in events}) == 200
     assert account.expected_alerts == []
     assert min(event["sequence"] for event in events) == 8
+
+
+def test_records_that_the_low_stock_query_still_needs_are_not_deleted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = [ExpectedAlert("P1", "WH-LEEDS", "opened")]
+    monkeypatch.setattr(trim, "read_account", lambda _: Account(expected_alerts=waiting))
+    ground: Any = SimpleNamespace(settings=settings, say=silent)
+    with pytest.raises(trim.LowStockIsBehind, match="1 low-stock alerts"):
+        trim.run(ground)
 
 
 def test_a_comparison_that_does_not_hold_fails_the_command(settings: Settings) -> None:
