@@ -142,16 +142,16 @@ def _count(consumer: Consumer, ranges: Sequence[OffsetRange], settings: Settings
         return counts
     consumer.assign([TopicPartition(waiting[0].topic, waiting[0].partition, waiting[0].from_offset)])
     while True:
-        messages = consumer.consume(10_000, timeout=TIMEOUT_SECONDS)
-        if not messages:
+        # One at a time: asked for many, the client waits for all of them, or for the whole of its timeout.
+        message = consumer.poll(TIMEOUT_SECONDS)
+        if message is None:
             raise ServiceUnreachable("Kafka", settings.kafka_bootstrap_servers, "Is it up? (`lakehouse status`)")
-        for message in messages:
-            error, offset = message.error(), message.offset() or 0
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                continue
-            while waiting and offset >= waiting[0].to_offset:
-                waiting.pop(0)
-            if error is not None or not waiting:
-                return counts
-            if offset >= waiting[0].from_offset:
-                counts[waiting[0]] += 1
+        error, offset = message.error(), message.offset() or 0
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            continue
+        while waiting and offset >= waiting[0].to_offset:
+            waiting.pop(0)
+        if error is not None or not waiting:
+            return counts
+        if offset >= waiting[0].from_offset:
+            counts[waiting[0]] += 1
