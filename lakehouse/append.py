@@ -7,7 +7,7 @@ live in the table's state beside the rows, change in the same commit, and never 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -38,15 +38,13 @@ class Append:
     def positions(self) -> dict[str, int]:
         """Application -> number, as of `version`; reads the table's state, which costs a small job."""
         found = self._transaction.snapshot().setTransactions()
-        actions = (found.apply(index) for index in range(found.size()))
-        return {str(one.appId()): int(one.version()) for one in actions}
+        return {str(one.appId()): int(one.version()) for one in _each(found)}
 
     def write(self, frame: DataFrame) -> int:
         """Write the rows to files of the table; returns how many. Raises `SchemaMismatch`."""
         self.discard()
         self._files = self._transaction.writeFiles(delta_io.fits(frame, self._spec)._jdf)
-        files = (self._files.apply(index) for index in range(self._files.size()))
-        return sum(int(one.numLogicalRecords().get()) for one in files)
+        return sum(int(one.numLogicalRecords().get()) for one in _each(self._files))
 
     def discard(self) -> None:
         """Delete the files that were written; harmless when there are none."""
@@ -54,8 +52,8 @@ class Append:
             return
         path = self._jvm.org.apache.hadoop.fs.Path
         system = path(self._path).getFileSystem(self._transaction.deltaLog().newDeltaHadoopConf())
-        for index in range(self._files.size()):
-            system.delete(path(self._path, self._files.apply(index).path()), False)
+        for file in _each(self._files):
+            system.delete(path(self._path, file.path()), False)
         self._files = None
 
     def commit(self, positions: Mapping[str, int], metadata: str) -> int:
@@ -79,3 +77,27 @@ class Append:
 
     def _none(self) -> Any:
         return self._jvm.scala.Option.empty()
+
+
+class KnownPositions:
+    """What the one writer of a table knows of its positions; read again only after somebody else's commit."""
+
+    def __init__(self) -> None:
+        self._version = -1
+        self._known: dict[str, int] = {}
+
+    def at(self, append: Append) -> dict[str, int]:
+        """Application -> number, as of the version that `append` began at."""
+        if append.version != self._version:
+            self._version, self._known = append.version, append.positions()
+        return self._known
+
+    def commit(self, append: Append, moved: Mapping[str, int], metadata: str) -> None:
+        """Commit, and remember what it moved."""
+        known = self.at(append) | dict(moved)
+        self._version, self._known = append.commit(moved, metadata), known
+
+
+def _each(sequence: Any) -> Iterator[Any]:
+    """The elements of a Scala sequence."""
+    return (sequence.apply(index) for index in range(sequence.size()))

@@ -18,12 +18,6 @@ from lakehouse.settings import Settings
 from lakehouse.tables import BRONZE, LEDGER, TableSpec
 
 
-def newest_entry(spark: SparkSession, spec: TableSpec, settings: Settings) -> Entry | None:
-    """The entry of the newest batch of a Bronze table, or None before the first."""
-    found = delta_io.newest_metadata(spark, spec, settings, ENTRY)
-    return Entry.from_dict(found[ENTRY]) if found else None
-
-
 def entries(spark: SparkSession, spec: TableSpec, settings: Settings, after_version: int = -1) -> list[dict[str, Any]]:
     """Ledger rows (columns of `ops.ledger`) of the Bronze commits after a version, oldest first."""
     if not delta_io.exists(spark, spec, settings):

@@ -23,6 +23,9 @@ class OffsetRange:
         """How many offsets the range spans."""
         return self.to_offset - self.from_offset
 
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition} {self.from_offset}-{self.to_offset}"
+
 
 @dataclass(frozen=True)
 class Entry:

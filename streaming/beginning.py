@@ -5,6 +5,7 @@ operator accepted.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
@@ -89,7 +90,7 @@ def _pass_over(
         moved[gap.place.application] = continuity.CLOSED
         del after[gap.place]
         if gap.place.topic in logs:
-            now = continuity.Place(gap.place.topic, logs[gap.place.topic].topic_id, gap.place.partition)
+            now = replace(gap.place, topic_id=logs[gap.place.topic].topic_id)
             moved[now.application] = after[now] = gap.goes_on_at
     entry = Entry(
         stream=spec.table,

@@ -17,8 +17,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import lakehouse
-from lakehouse import delta_io, metrics
-from lakehouse.append import Append
+from lakehouse import metrics
+from lakehouse.append import Append, KnownPositions
 from lakehouse.delta_io import Mark
 from lakehouse.errors import BatchDoesNotBalance
 from lakehouse.kafka_offsets import TopicLog, TopicLogs, committed_records
@@ -78,7 +78,7 @@ class _Batch:
 class BronzeWriter:
     """The `foreachBatch` function of one stream."""
 
-    def __init__(self, spark: SparkSession, settings: Settings, stream: BronzeStream, registry: Registry) -> None:
+    def __init__(self, settings: Settings, stream: BronzeStream, registry: Registry) -> None:
         self._settings = settings
         self._stream = stream
         self._registry = registry
@@ -86,9 +86,7 @@ class BronzeWriter:
         self._logs = TopicLogs(settings)
         self._checkpoint = checkpoint.location(stream.spec, settings)
         self._query_id = ""
-        self._version = -1
-        self._applications: dict[str, int] = {}
-        delta_io.ensure(spark, stream.spec, settings)
+        self._bronze, self._quarantine = KnownPositions(), KnownPositions()
 
     def __call__(self, frame: DataFrame, number: int) -> None:
         """Write one micro-batch whole or not at all, or nothing when Bronze already holds it.
@@ -104,16 +102,17 @@ class BronzeWriter:
             return
         reach("before_any_write")
         try:
-            expanded = self._stream.expand(frame, Mark(self._mark, number)) if self._stream.expand else None
+            mark = Mark(self._mark, number)
+            expanded = self._stream.expand(frame, mark) if self._stream.expand else None
             judged, counts = self._write(append, expanded.frame if expanded else frame, batch)
             aside = judged.where(~is_good()).persist(StorageLevel.MEMORY_AND_DISK) if counts.aside else None
             try:
                 entry = self._balance(expanded, batch, counts, rejected.by_name(aside) if aside else [], started)
                 if aside and entry.rows_quarantined:
-                    rejected.commit(aside, self._stream, self._settings, entry, batch.logs)
+                    rejected.commit(aside, self._stream, self._settings, entry, batch.logs, self._quarantine)
                     reach("between_targets")
                 if expanded:
-                    expanded.remember(Mark(self._mark, number))
+                    expanded.remember(mark)
             finally:
                 if aside:
                     aside.unpersist()
@@ -135,21 +134,20 @@ class BronzeWriter:
 
     def _is_committed(self, append: Append, batch: _Batch) -> bool:
         """Whether Bronze holds this batch already. Raises when the batch does not continue what Bronze holds."""
-        if append.version != self._version:
-            # Somebody else committed (an older driver, maintenance): what this one remembers may be out of date.
-            self._applications = append.positions()
-        positions = continuity.places(self._applications)
-        if found := continuity.gaps(positions, batch.logs):
-            raise continuity.SourceHasGap(self._stream.spec.table, found)
-        is_marked = self._applications.get(self._mark, -1) >= batch.number
+        applications = self._bronze.at(append)
+        positions = continuity.places(applications)
+        if gaps := continuity.gaps(positions, batch.logs):
+            raise continuity.SourceHasGap(self._stream.spec.table, gaps)
+        is_marked = applications.get(self._mark, -1) >= batch.number
         if is_marked and positions == continuity.ends(batch.ranges, batch.logs):
             return True
-        found_differences = continuity.differences(positions, batch.ranges, batch.logs)
+        differences = continuity.differences(positions, batch.ranges, batch.logs)
         if not positions and batch.number:
-            found_differences = [f"Bronze holds nothing and the checkpoint is at batch {batch.number}"]
-        if found_differences or is_marked:
-            found_differences = found_differences or [f"Bronze holds batch {batch.number} with other offsets"]
-            raise continuity.CheckpointDoesNotContinue(self._stream.spec.table, self._checkpoint, found_differences)
+            differences = [f"Bronze holds nothing and the checkpoint is at batch {batch.number}"]
+        elif is_marked and not differences:
+            differences = [f"Bronze holds batch {batch.number} with other offsets"]
+        if differences:
+            raise continuity.CheckpointDoesNotContinue(self._stream.spec.table, self._checkpoint, differences)
         return False
 
     @property
@@ -214,10 +212,8 @@ class BronzeWriter:
         return entry
 
     def _commit(self, append: Append, batch: _Batch, entry: Entry) -> None:
-        ends = continuity.ends(batch.ranges, batch.logs)
-        moved = {self._mark: batch.number} | {place.application: offset for place, offset in ends.items()}
-        self._version = append.commit(moved, entry.to_json())
-        self._applications |= moved
+        ends = continuity.applications(continuity.ends(batch.ranges, batch.logs))
+        self._bronze.commit(append, {self._mark: batch.number} | ends, entry.to_json())
 
     def _tell(self, entry: Entry, seconds: float) -> None:
         log.info(

@@ -49,6 +49,16 @@ def places(applications: Mapping[str, int]) -> Positions:
     return found
 
 
+def applications(positions: Positions) -> dict[str, int]:
+    """The offsets by their names among the positions of a table: what `places` reads."""
+    return {place.application: offset for place, offset in positions.items()}
+
+
+def begins(ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]) -> Positions:
+    """The positions before a batch."""
+    return {Place(one.topic, logs[one.topic].topic_id, one.partition): one.from_offset for one in ranges}
+
+
 def ends(ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]) -> Positions:
     """The positions after a batch."""
     return {Place(one.topic, logs[one.topic].topic_id, one.partition): one.to_offset for one in ranges}
@@ -115,9 +125,9 @@ def gaps(positions: Positions, logs: Mapping[str, TopicLog]) -> list[Gap]:
 def differences(positions: Positions, ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]) -> list[str]:
     """Where the ranges of a batch do not begin at the positions of Bronze; empty when they continue it."""
     found = []
-    begins = {Place(one.topic, logs[one.topic].topic_id, one.partition): one.from_offset for one in ranges}
-    for place in sorted(positions.keys() | begins.keys()):
-        position, begin = positions.get(place), begins.get(place)
+    wanted = begins(ranges, logs)
+    for place in sorted(positions.keys() | wanted.keys()):
+        position, begin = positions.get(place), wanted.get(place)
         name = f"{place.topic}/{place.partition}"
         if begin is None:
             found.append(f"{name} is in Bronze up to offset {position} and not in the checkpoint")

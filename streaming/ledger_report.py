@@ -45,5 +45,5 @@ def _figures(entries: list[Entry]) -> str:
 
 
 def _gap_line(day: date, entry: Entry) -> str:
-    places = ", ".join(f"{one.topic}/{one.partition} {one.from_offset}-{one.to_offset}" for one in entry.ranges)
+    places = ", ".join(map(str, entry.ranges))
     return f"gap: {entry.stream}, {day.isoformat()}: {places} ({entry.reason})"

@@ -9,7 +9,6 @@ again, which the stream drops. What comes behind the newest key is found by the 
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -20,17 +19,12 @@ from lakehouse.settings import Settings
 from streaming.announcer import Announcer
 from streaming.landing_bucket import listed
 from streaming.object_notifications import NotifiedObject
-from streaming.object_reader import client_of, store_of
+from streaming.object_reader import s3_client
 
 log = get_logger(__name__)
 POLL_SECONDS = 2.0
 GROUP = "object-lister"
 TIMEOUT_SECONDS = 15.0
-
-
-def s3_client(settings: Settings) -> Any:
-    """A boto3 client of the landing store; without keys in the settings the SDK's default chain is asked."""
-    return client_of(store_of(settings))
 
 
 class Bookmark:

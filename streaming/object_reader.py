@@ -110,6 +110,11 @@ def client_of(store: Store) -> Any:
     )
 
 
+def s3_client(settings: Settings) -> Any:
+    """The client of the settings' landing store."""
+    return client_of(store_of(settings))
+
+
 def line_reader(
     store: Store, outcomes: Accumulator[dict[int, Outcome]]
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

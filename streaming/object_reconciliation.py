@@ -14,7 +14,7 @@ from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from streaming.announcer import Announcer
 from streaming.landing_bucket import listed
-from streaming.object_lister import s3_client
+from streaming.object_reader import s3_client
 from streaming.object_register import settled, version_of
 
 log = get_logger(__name__)

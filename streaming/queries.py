@@ -92,7 +92,7 @@ def start(
     writer = (
         frame.writeStream.queryName(stream.spec.table)
         .option("checkpointLocation", checkpoint.location(stream.spec, settings))
-        .foreachBatch(BronzeWriter(spark, settings, stream, registry))
+        .foreachBatch(BronzeWriter(settings, stream, registry))
     )
     if until_caught_up:
         return writer.trigger(availableNow=True).start()

@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse import delta_io
-from lakehouse.append import Append
+from lakehouse.append import Append, KnownPositions
 from lakehouse.errors import LakehouseError
 from lakehouse.kafka_offsets import TopicLog
 from lakehouse.ledger_entry import Entry
@@ -51,7 +51,12 @@ def by_name(aside: DataFrame) -> list[Group]:
 
 
 def commit(
-    aside: DataFrame, stream: BronzeStream, settings: Settings, entry: Entry, logs: Mapping[str, TopicLog]
+    aside: DataFrame,
+    stream: BronzeStream,
+    settings: Settings,
+    entry: Entry,
+    logs: Mapping[str, TopicLog],
+    known: KnownPositions,
 ) -> None:
     """Append the rejected rows of a batch, without those that the quarantine already holds. Raises `BatchChanged`.
 
@@ -61,39 +66,27 @@ def commit(
     spec = quarantine_of(stream.spec.table)
     delta_io.ensure(spark, spec, settings)
     append = Append(spark, spec, settings)
-    held = {
-        place: position
-        for place, position in continuity.places(append.positions()).items()
-        if place.topic in logs and logs[place.topic].topic_id == place.topic_id
-    }
+    held = continuity.places(known.at(append))
+    began = continuity.begins(entry.ranges, logs)
     rows = _rows(aside.where(F.col("_reasons").isNotNull()), stream, logs)
-    ahead = {
-        (one.topic, one.partition): position
-        for one in entry.ranges
-        for place, position in held.items()
-        if (place.topic, place.partition) == (one.topic, one.partition) and position > one.from_offset
-    }
+    ahead = {place: held[place] for place, begin in began.items() if held.get(place, begin) > begin}
     if ahead:
         is_held = _is_before(ahead)
-        began = {(one.topic, one.partition): one.from_offset for one in entry.ranges}
         recorded = delta_io.read(spark, spec, settings).where(is_held & ~_is_before(began)).count()
         now = rows.where(is_held).count()
         if recorded != now:
             raise BatchChanged(stream.spec.table, entry.batch_id, recorded, now)
         rows = rows.where(~is_held)
     append.write(rows)
-    ends = {
-        continuity.Place(one.topic, logs[one.topic].topic_id, one.partition).application: one.to_offset
-        for one in entry.ranges
-    }
-    append.commit({f"{spec.name}/{entry.query_id}": entry.batch_id} | ends, entry.to_json())
+    ends = continuity.applications(continuity.ends(entry.ranges, logs))
+    known.commit(append, {f"{spec.name}/{entry.query_id}": entry.batch_id} | ends, entry.to_json())
 
 
-def _is_before(positions: Mapping[tuple[str, int], int]) -> Column:
+def _is_before(positions: continuity.Positions) -> Column:
     """Whether a row came from an offset below the position of its partition."""
     each = [
-        (F.col("_topic") == topic) & (F.col("_partition") == partition) & (F.col("_offset") < position)
-        for (topic, partition), position in positions.items()
+        (F.col("_topic") == place.topic) & (F.col("_partition") == place.partition) & (F.col("_offset") < position)
+        for place, position in positions.items()
     ]
     return reduce(Column.__or__, each, F.lit(False))
 

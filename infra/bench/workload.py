@@ -19,7 +19,7 @@ from lakehouse.errors import ServiceUnreachable
 from lakehouse.kafka_config import client_config, registry_config
 from lakehouse.settings import Settings
 from streaming.framing import prefix_of
-from streaming.object_lister import s3_client
+from streaming.object_reader import s3_client
 
 START = datetime.now(UTC) - timedelta(hours=1)
 KINDS = ("page_view", "product_view", "add_to_cart", "checkout", "purchase")

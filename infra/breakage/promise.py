@@ -43,7 +43,7 @@ def require(ground: Ground, *groups: Iterable[Check]) -> None:
 def inventory(settings: Settings) -> Iterator[Check]:
     """Stock events: ids one by one, rejected rows by reason, no offset twice, every batch balances."""
     account, table = read_account(settings).inventory, INVENTORY_EVENTS
-    ids = Counter(_column(settings, table.name, "event_id"))
+    ids = bronze_ids(settings)
     yield Check("acknowledged event ids = ids in Bronze, one by one", Counter(account.event_ids), ids)
     offsets = Counter(_rows(settings, table.name, "_topic, _partition, _offset"))
     yield Check("offsets that are in Bronze twice", [], [place for place, count in offsets.items() if count > 1])

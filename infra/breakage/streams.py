@@ -102,7 +102,7 @@ def tell_entries(ground: Ground, group: str, after: int) -> None:
 def told(entry: Entry) -> str:
     """One ledger entry as a line."""
     if entry.kind == "gap":
-        places = ", ".join(f"{one.topic}/{one.partition} {one.from_offset}-{one.to_offset}" for one in entry.ranges)
+        places = ", ".join(map(str, entry.ranges))
         return f"{entry.stream}, gap: {places} ({entry.reason})"
     state = "balances" if entry.balances else "DOES NOT BALANCE"
     figures = f"read {entry.rows_read:,} = {entry.rows_written:,} written + {entry.rows_quarantined:,} rejected"

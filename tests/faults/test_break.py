@@ -71,7 +71,7 @@ def test_a_stack_that_is_down_is_refused_and_named(planned: Path) -> None:
     ("setting", "value"),
     [
         ("kafka_bootstrap_servers", "broker-1.shop.example:9093"),
-        ("schema_registry_url", "https://registry.shop.example"),
+        ("schema_registry_url", "https://schemas.shop.example"),
         ("s3_endpoint", ""),
         ("postgres_port", 5432),
         ("warehouse_uri", "s3a://lake/warehouse"),

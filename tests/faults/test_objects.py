@@ -29,8 +29,8 @@ from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_OBJECTS
 from streaming import click_events, queries
 from streaming.announcer import Announcer
-from streaming.object_lister import s3_client
 from streaming.object_notifications import NotifiedObject
+from streaming.object_reader import s3_client
 from streaming.object_reconciliation import Reconciliation, reconcile
 from streaming.writer_schemas import Registry
 

@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from lakehouse.kafka_config import client_config
 from lakehouse.settings import Settings
 from streaming import object_lister
-from streaming.object_lister import Bookmark, ObjectLister, s3_client
+from streaming.object_lister import Bookmark, ObjectLister
+from streaming.object_reader import s3_client
 
 
 class Bucket:
