@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     postgres_database: str = "shop"
     postgres_user: str = "app"
     postgres_password: SecretStr = SecretStr("")
+    postgres_reader_user: str = "reader"
+    postgres_reader_password: SecretStr = SecretStr("")
+    """The role that takes the night's cut and may read, no more."""
     postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     postgres_sslrootcert: str = ""
     postgres_sslcert: str = ""
@@ -125,7 +128,15 @@ class Settings(BaseSettings):
 
     @property
     def postgres_conninfo(self) -> dict[str, str | int]:
-        """Keyword arguments for `psycopg.connect`. Holds the password: never log it."""
+        """Keyword arguments for `psycopg.connect` as the shop's role. Holds the password: never log it."""
+        return self._conninfo(self.postgres_user, self.postgres_password)
+
+    @property
+    def postgres_reader_conninfo(self) -> dict[str, str | int]:
+        """The same as the role that only reads."""
+        return self._conninfo(self.postgres_reader_user, self.postgres_reader_password)
+
+    def _conninfo(self, user: str, password: SecretStr) -> dict[str, str | int]:
         tls = {
             "sslmode": self.postgres_sslmode,
             "sslrootcert": self.postgres_sslrootcert,
@@ -136,8 +147,8 @@ class Settings(BaseSettings):
             "host": self.postgres_host,
             "port": self.postgres_port,
             "dbname": self.postgres_database,
-            "user": self.postgres_user,
-            "password": self.postgres_password.get_secret_value(),
+            "user": user,
+            "password": password.get_secret_value(),
             **{name: value for name, value in tls.items() if value},
         }
 
