@@ -40,7 +40,7 @@ def exists(spark: SparkSession, spec: TableSpec, settings: Settings) -> bool:
 
 def ensure(spark: SparkSession, spec: TableSpec, settings: Settings) -> DeltaTable:
     """Create the table empty where it is absent; give one that exists the declared columns that it lacks, null in the
-    rows that are there. Never drops or retypes a column.
+    rows that are there, and with them the declared properties. Never drops or retypes a column.
     """
     if not exists(spark, spec, settings):
         builder = DeltaTable.createIfNotExists(spark).location(spec.path(settings)).addColumns(spec.schema)
@@ -55,7 +55,18 @@ def ensure(spark: SparkSession, spec: TableSpec, settings: Settings) -> DeltaTab
         # No rows: the commit only widens the schema, also inside of structs.
         nothing = spark.createDataFrame([], spec.schema).write.format("delta").mode("append")
         nothing.option("mergeSchema", True).save(spec.path(settings))
+        _declare_properties(found, spec, settings)
     return found
+
+
+def _declare_properties(table: DeltaTable, spec: TableSpec, settings: Settings) -> None:
+    """Set the properties that the table has otherwise, so that a new column has the statistics that are declared."""
+    row = table.detail().select("properties").first()
+    held = row["properties"] if row else {}
+    if differing := {name: value for name, value in spec.properties.items() if held.get(name) != value}:
+        pairs = ", ".join(f"'{name}' = '{value}'" for name, value in differing.items())
+        path = spec.path(settings).replace("`", "``")
+        table.toDF().sparkSession.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ({pairs})")
 
 
 def _lacks(found: StructType, wanted: StructType) -> bool:

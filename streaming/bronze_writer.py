@@ -30,6 +30,7 @@ from lakehouse.tables import TableSpec
 from streaming import checkpoint, continuity, rejected
 from streaming.counts import Counts, counted, is_good
 from streaming.expansion import Expanded
+from streaming.stamps import stamped
 from streaming.writer_schemas import Registry, WriterSchemas, learn, learn_in_advance
 
 log = get_logger(__name__)
@@ -156,9 +157,9 @@ class BronzeWriter:
 
     def _write(self, append: Append, raw: DataFrame, batch: _Batch) -> tuple[DataFrame, Counts]:
         """Write the good rows to files, count all of them on the way; returns the judged frame and the counts."""
-        stamped = _stamped(raw, batch)
+        now = stamped(raw, F.lit(batch.ingested_at).cast("timestamp"), F.lit(batch.number))
         while True:
-            judged = self._stream.transform(stamped, self._schemas)
+            judged = self._stream.transform(now, self._schemas)
             seen, counts = counted(judged, self._stream.event_time)
             written = append.write(seen.where(is_good()).select(*self._stream.spec.columns))
             found = counts()
@@ -227,11 +228,6 @@ class BronzeWriter:
             seconds=round(seconds, 2),
         )
         metrics.count_batch(entry, seconds)
-
-
-def _stamped(raw: DataFrame, batch: _Batch) -> DataFrame:
-    at = F.lit(batch.ingested_at).cast("timestamp")
-    return raw.withColumns({"_ingested_at": at, "_batch_id": F.lit(batch.number).cast("bigint")})
 
 
 def _sums(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from streaming.bronze_writer import BronzeStream
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import with_kafka_origin
 from streaming.projection import Plan, misfits, plan, unknown_fields, value_of
+from streaming.stamps import stamped
 from streaming.writer_schemas import Registry, WriterSchemas, learn
 
 
@@ -78,6 +79,6 @@ def _row_reasons(schemas: Plan) -> Column:
 def good_rows(raw: DataFrame, writers: WriterSchemas, registry: Registry, max_bytes: int = MAX_BYTES) -> DataFrame:
     """The good events of Kafka rows, for readers that keep no account of the bad ones; learns schemas that it meets."""
     learn(raw, writers, registry)
-    stamped = raw.withColumns({"_ingested_at": F.col("timestamp"), "_batch_id": F.lit(0).cast("bigint")})
+    seen = stamped(raw, F.col("timestamp"), F.lit(0))
     is_good = F.col("_reasons").isNull() & F.col("_filtered_as").isNull()
-    return transform(stamped, writers, max_bytes).where(is_good).select(*INVENTORY_EVENTS.columns)
+    return transform(seen, writers, max_bytes).where(is_good).select(*INVENTORY_EVENTS.columns)

@@ -42,7 +42,7 @@ def read(
 
 
 def with_kafka_origin(frame: DataFrame, known_ids: Mapping[int, str]) -> DataFrame:
-    """Add the origin columns; `_ingested_at` and `_batch_id` are constants that the writer sets per batch."""
+    """Add the origin columns; when the row came to Bronze is stamped by the writer."""
     prefix = F.substring(F.col("value"), 1, PREFIX_BYTES)
     known = [F.when(prefix == F.lit(prefix_of(one)), F.lit(one)) for one in known_ids]
     return frame.withColumns(

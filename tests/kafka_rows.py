@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 ARRIVED = datetime(2026, 11, 23, 12, 0, 0)
 KAFKA_ROW = (
     "key binary, value binary, topic string, partition int, offset bigint, timestamp timestamp, "
-    "headers array<struct<key:string,value:binary>>, _ingested_at timestamp, _batch_id bigint"
+    "headers array<struct<key:string,value:binary>>, _ingested_at timestamp, _batch_id bigint, _replayed_at timestamp"
 )
 
 
@@ -24,7 +24,7 @@ def frame_of(
     """Kafka rows at offsets 0, 1, 2, ... of one partition."""
     keys = keys or [b"key"] * len(values)
     rows = [
-        (key, value, "topic", 0, offset, ARRIVED, [], ARRIVED, 0)
+        (key, value, "topic", 0, offset, ARRIVED, [], ARRIVED, 0, None)
         for offset, (key, value) in enumerate(zip(keys, values, strict=True))
     ]
     return spark.createDataFrame(rows, KAFKA_ROW)

@@ -17,17 +17,21 @@ KAFKA_ORIGIN = (
 )
 # Both are null for nearly all rows: fields that are not declared, and rules that only warn.
 WITH_DOUBTS = "_unknown_fields map<string,string>, _warnings array<string>"
+# When the row came back from the quarantine; null for a row that a batch brought. A reader of what is new asks for this
+# besides the offsets, which are the original's: so every table keeps statistics on it.
+REPLAYED = "_replayed_at timestamp"
 
 INVENTORY_EVENTS = TableSpec(
     name="bronze.inventory_events",
     schema=columns(
         "event_id string, sku string, warehouse_id string, movement string, quantity_delta int, on_hand int, "
-        f"sequence bigint, occurred_at timestamp, {KAFKA_ORIGIN}, {WITH_DOUBTS}"
+        f"sequence bigint, occurred_at timestamp, {KAFKA_ORIGIN}, {WITH_DOUBTS}, {REPLAYED}"
     ),
     keys=("_topic", "_partition", "_offset"),
     comment="Stock movements as they were published to Kafka.",
     # Text costs most, and nobody looks for an event by its id in a file's statistics.
-    properties=APPEND_ONLY | {"delta.dataSkippingStatsColumns": "_partition,_offset,occurred_at,_ingested_at"},
+    properties=APPEND_ONLY
+    | {"delta.dataSkippingStatsColumns": "_partition,_offset,occurred_at,_ingested_at,_replayed_at"},
 )
 
 CLICK_EVENTS = TableSpec(
@@ -38,12 +42,13 @@ CLICK_EVENTS = TableSpec(
         "_unknown_fields map<string,string>, _source_file string, _source_line bigint, _etag string, "
         # Where the object was announced: the same positions as in every other Bronze table.
         "_topic string, _partition int, _offset bigint, _kafka_at timestamp, _ingested_at timestamp, _batch_id bigint, "
-        "_warnings array<string>"
+        f"_warnings array<string>, {REPLAYED}"
     ),
     keys=("_source_file", "_source_line"),
     comment="Click events as they were written to the bucket; undeclared fields are kept in _unknown_fields.",
     partition_by=("event_date",),
-    properties=APPEND_ONLY | {"delta.dataSkippingStatsColumns": "timestamp,_source_file,_offset,_ingested_at"},
+    properties=APPEND_ONLY
+    | {"delta.dataSkippingStatsColumns": "timestamp,_source_file,_offset,_ingested_at,_replayed_at"},
 )
 
 SOURCE_MARKERS = TableSpec(
@@ -51,9 +56,10 @@ SOURCE_MARKERS = TableSpec(
     schema=columns(
         "kind string, transaction_id string, event_count bigint, "
         "data_collections array<struct<data_collection:string,event_count:bigint>>, marked_at timestamp, "
-        f"source_incarnation string, _key binary, _value binary, {KAFKA_ORIGIN}"
+        f"source_incarnation string, _key binary, _value binary, {KAFKA_ORIGIN}, {REPLAYED}"
     ),
     keys=("_topic", "_partition", "_offset"),
     comment="Debezium's transaction markers (BEGIN, END with the number of events per table) and its heartbeats.",
-    properties=APPEND_ONLY,
+    properties=APPEND_ONLY
+    | {"delta.dataSkippingStatsColumns": "_partition,_offset,marked_at,_ingested_at,_replayed_at"},
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pyspark.sql.types import StringType, StructField, StructType
 
 from lakehouse.settings import Settings
-from lakehouse.tables.bronze import APPEND_ONLY, KAFKA_ORIGIN, WITH_DOUBTS
+from lakehouse.tables.bronze import APPEND_ONLY, KAFKA_ORIGIN, REPLAYED, WITH_DOUBTS
 from lakehouse.tables.columns import columns
 from lakehouse.tables.spec import TableSpec
 
@@ -54,7 +54,7 @@ class CapturedTable:
         source = columns(
             "lsn bigint, commit_lsn bigint, sequence string, transaction_id string, transaction_order bigint, "
             "collection_order bigint, snapshot string, source_at timestamp, source_incarnation string, _key binary, "
-            + f"{KAFKA_ORIGIN}, {WITH_DOUBTS}"
+            + f"{KAFKA_ORIGIN}, {WITH_DOUBTS}, {REPLAYED}"
         )
         return TableSpec(
             name=f"bronze.{self.name}_changes",

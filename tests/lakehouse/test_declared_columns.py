@@ -21,3 +21,14 @@ def test_a_column_that_is_declared_later_is_null_in_the_rows_before_it(spark: Sp
     assert [(row["id"], row["image"]["b"], row["note"]) for row in rows] == [(1, None, None), (2, "b", "n")]
     delta_io.ensure(spark, after, settings)
     assert delta_io.version(spark, after, settings) == 3
+
+
+def test_a_table_that_grows_takes_the_declared_statistics(spark: SparkSession, settings: Settings) -> None:
+    statistics = "delta.dataSkippingStatsColumns"
+    before = TableSpec("bronze.grows", columns("id int"), ("id",), "A table that grows.", properties={statistics: "id"})
+    after = replace(before, schema=columns("id int, note string"), properties={statistics: "id,note"})
+    delta_io.ensure(spark, before, settings)
+    delta_io.ensure(spark, after, settings)
+    found = delta_io.table(spark, after, settings).detail().select("properties").first()
+    assert found is not None
+    assert found["properties"][statistics] == "id,note"

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from lakehouse import delta_io
 from lakehouse.tables import CLICK_EVENTS
 from streaming.click_events import _read, transform
+from streaming.stamps import stamped
 from streaming.writer_schemas import WriterSchemas
 
 
@@ -115,11 +116,9 @@ def frame(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Any:
             "_partition": F.lit(0),
             "_offset": F.lit(3).cast("bigint"),
             "_kafka_at": F.lit(ARRIVED),
-            "_ingested_at": F.lit(ARRIVED),
-            "_batch_id": F.lit(0).cast("bigint"),
         }
     )
-    return transform(lines, WriterSchemas(), max_bytes=2000)
+    return transform(stamped(lines, F.lit(ARRIVED), F.lit(0)), WriterSchemas(), max_bytes=2000)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,18 @@
+"""When and by what a row came to Bronze: set on the raw frame, so that a `transform` needs no clock."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+
+def stamped(raw: DataFrame, ingested_at: Column, batch: Column, replayed_at: Column | None = None) -> DataFrame:
+    """Add `_ingested_at` (UTC), `_batch_id`, and `_replayed_at`: null unless the row comes from the quarantine."""
+    never = F.lit(None)
+    return raw.withColumns(
+        {
+            "_ingested_at": ingested_at,
+            "_batch_id": batch.cast("bigint"),
+            "_replayed_at": (never if replayed_at is None else replayed_at).cast("timestamp"),
+        }
+    )
