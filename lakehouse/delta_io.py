@@ -22,6 +22,7 @@ MADE_BY = {
     "candidate": "lakehouse batch gold",
     "gold": "lakehouse batch gold",
 }
+MARK = "spark.databricks.delta.write"
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
@@ -184,3 +185,15 @@ def commit_metadata(spark: SparkSession, entry: dict[str, Any]) -> Iterator[None
         yield
     finally:
         spark.conf.unset(USER_METADATA)
+
+
+@contextmanager
+def marked(spark: SparkSession, mark: Mark) -> Iterator[None]:
+    """Let the commit inside the block carry this mark (MERGE takes none as an option). One commit, and no other."""
+    spark.conf.set(f"{MARK}.txnAppId", mark.application)
+    spark.conf.set(f"{MARK}.txnVersion", mark.batch)
+    try:
+        yield
+    finally:
+        spark.conf.unset(f"{MARK}.txnAppId")
+        spark.conf.unset(f"{MARK}.txnVersion")

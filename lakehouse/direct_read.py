@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
-from deltalake import DeltaTable
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
 
 from lakehouse.ledger_entry import ENTRY, Entry
 from lakehouse.settings import Settings
@@ -37,6 +38,13 @@ def open_table(settings: Settings, name: str, version: int | None = None) -> Del
     return DeltaTable(uri, version=version, storage_options=options)
 
 
+def _rows(table: DeltaTable) -> Any:
+    # Rows that a merge marked as replaced are known to the query engine only; the others are read where they lie.
+    if "deletionVectors" in (table.protocol().reader_features or ()):
+        return pa.table(QueryBuilder().register("rows", table).execute("select * from rows").read_all())
+    return table.to_pyarrow_dataset()
+
+
 def connect(settings: Settings, *names: str) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection in which each existing table is a view `layer.table`; times are shown in UTC."""
     connection = duckdb.connect()
@@ -47,7 +55,7 @@ def connect(settings: Settings, *names: str) -> duckdb.DuckDBPyConnection:
             layer, _, short = name.partition(".")
             connection.execute(f'create schema if not exists "{layer}"')
             source = f"{layer}__{short}".replace("/", "__")
-            connection.register(source, table.to_pyarrow_dataset())
+            connection.register(source, _rows(table))
             connection.execute(f'create view "{layer}"."{short}" as select * from "{source}"')  # noqa: S608 - ours
     return connection
 

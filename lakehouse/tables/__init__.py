@@ -5,6 +5,7 @@ from lakehouse.tables.captured import CAPTURED, CUSTOMERS, HEARTBEATS, ORDERS, P
 from lakehouse.tables.ops import (
     ALERTS,
     CLICK_OBJECTS,
+    INCARNATIONS,
     LEDGER,
     PUBLICATIONS,
     QUALITY_RESULTS,
@@ -40,6 +41,7 @@ __all__ = [
     "CLICK_OBJECTS",
     "CUSTOMERS",
     "HEARTBEATS",
+    "INCARNATIONS",
     "INVENTORY_EVENTS",
     "INVENTORY_LEVELS",
     "LEDGER",

@@ -15,7 +15,12 @@ from lakehouse.tables.bronze import APPEND_ONLY, KAFKA_ORIGIN, REPLAYED, WITH_DO
 from lakehouse.tables.columns import columns
 from lakehouse.tables.spec import TableSpec
 
-POSITION = "_lsn bigint, _transaction_order bigint, _offset bigint, _source_at timestamp, _merged_at timestamp"
+POSITION = "struct<incarnation:int,commit_lsn:bigint,is_change:boolean,lsn:bigint,transaction_order:bigint>"
+"""Where a change stands among all changes of the source (docs/decisions/0016-order-of-changes.md)."""
+TRUNCATE = f"struct<_position:{POSITION},_source_at:timestamp>"
+ORIGIN = f"_position {POSITION}, _offset bigint, _source_at timestamp, _unresolved_columns array<string>"
+# A merge marks replaced rows and writes the new ones; without, it would copy each file that it touches.
+MERGED = {"delta.enableDeletionVectors": "true", "delta.checkpointInterval": "20"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,9 @@ class CapturedTable:
     """Columns that a change may lack (added after the first changes, or dropped in the source): null by declaration."""
     old_names: Mapping[str, str] = field(default_factory=dict, hash=False)
     """The source's other name of a column -> its declared name (it was renamed there)."""
+    has_history: bool = True
+    history_columns: tuple[str, ...] = ()
+    """Columns of which a change makes a new row of the history; empty means all."""
 
     def topic(self, settings: Settings) -> str:
         """The change topic that Debezium writes for the table."""
@@ -65,15 +73,21 @@ class CapturedTable:
         )
 
     @property
+    def values(self) -> list[str]:
+        """The columns that are no keys, in order."""
+        return [name for name in self.columns.names if name not in self.keys]
+
+    @property
     def silver(self) -> TableSpec:
         """`silver.<name>`: the present state, the source's columns and the position of the change that made each
         row.
         """
         return TableSpec(
             name=f"silver.{self.name}",
-            schema=StructType(self.columns.fields + columns(POSITION).fields),
+            schema=StructType(self.columns.fields + columns(f"{ORIGIN}, _merged_at timestamp").fields),
             keys=self.keys,
             comment=f"Present state of {self.name}; equals Postgres row for row.",
+            properties=MERGED,
         )
 
     @property
@@ -85,6 +99,46 @@ class CapturedTable:
             schema=StructType(live.schema.fields + columns("_deleted_at timestamp").fields),
             keys=self.keys,
             comment=f"Deleted rows of {self.name}: last known values, and the position of the delete.",
+            properties=MERGED,
+        )
+
+    @property
+    def history(self) -> TableSpec:
+        """`silver.<name>_history`: one row for each time during which a row of the source stayed the same."""
+        tracked = self.history_columns or tuple(self.values)
+        fields = [self.columns[name] for name in self.columns.names if name in self.keys or name in tracked]
+        rest = columns(
+            "valid_from timestamp, valid_to timestamp, is_current boolean, "
+            f"_from_position {POSITION}, _to_position {POSITION}, _unresolved_columns array<string>, "
+            "_merged_at timestamp"
+        )
+        return TableSpec(
+            name=f"silver.{self.name}_history",
+            schema=StructType(fields + rest.fields),
+            keys=(*self.keys, "_from_position"),
+            comment=f"Every state of {self.name}, from and to when it was so; valid_to is null for the present one.",
+            # A night closes and opens rows among the current ones; the closed ones are only read for late changes.
+            partition_by=("is_current",),
+            properties=MERGED,
+        )
+
+    @property
+    def merged(self) -> tuple[TableSpec, ...]:
+        """The tables that a merge writes, in the order in which it does."""
+        return (self.merges, self.deleted, *([self.history] if self.has_history else []), self.silver)
+
+    @property
+    def merges(self) -> TableSpec:
+        """`ops.merges/<name>`: what each merge took; the live table's state names the one that counts."""
+        return TableSpec(
+            name=f"ops.merges/{self.name}",
+            schema=columns(
+                "merge bigint, ends map<string,bigint>, lowest map<string,bigint>, cut string, "
+                f"replayed_through timestamp, truncates array<{TRUNCATE}>, horizon {POSITION}, events bigint, "
+                "refolded_keys bigint, quarantined bigint, merged_at timestamp"
+            ),
+            keys=("merge",),
+            comment=f"How far each merge of {self.name} read Bronze, up to which cut, and what it must remember.",
         )
 
 

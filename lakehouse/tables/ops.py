@@ -104,3 +104,10 @@ ALERTS = TableSpec(
     comment="Each transition of a low-stock episode: opened, escalated, closed.",
     properties={"delta.checkpointInterval": "50"},
 )
+
+INCARNATIONS = TableSpec(
+    name="ops.incarnations",
+    schema=columns("ordinal int, incarnation string, reason string, opened_at timestamp"),
+    keys=("ordinal",),
+    comment="Lives of the source database in their order: a restore or a failover begins a new one.",
+)

@@ -1,0 +1,82 @@
+"""Values that Debezium leaves out: a large column that an update did not touch arrives as a placeholder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, BinaryType, DataType, IntegerType, LongType, MapType, StringType, StructField
+
+from lakehouse.tables import CapturedTable
+
+PLACEHOLDER = "__debezium_unavailable_value"
+
+
+def large_columns(table: CapturedTable) -> list[str]:
+    """The columns that may be left out: those that Postgres can store out of line. A key never is."""
+    return [one.name for one in table.columns if one.name not in table.keys and _placeholder(one.dataType) is not None]
+
+
+def is_left_out(value: Column, kind: DataType) -> Column:
+    """Whether a value is the placeholder, in the form that Debezium gives it for this type; never null."""
+    placeholder = _placeholder(kind)
+    if placeholder is None:
+        return F.lit(False)
+    return F.coalesce((F.map_keys(value) if isinstance(kind, MapType) else value) == placeholder, F.lit(False))
+
+
+def names_left_out(table: CapturedTable) -> Column:
+    """The names of the columns that a change leaves out, as an array; null where it has all values."""
+    names = [F.when(_lacks(table.columns[name]), F.lit(name)) for name in large_columns(table)]
+    if not names:
+        return F.lit(None).cast("array<string>")
+    found = F.array_compact(F.array(*names))
+    return F.when(F.size(found) > 0, found)
+
+
+def value_after(field: StructField) -> Column:
+    """The value after a change; null where it is left out and not known from the row before the change."""
+    after, before = F.col("after")[field.name], F.col("before")[field.name]
+    if _placeholder(field.dataType) is None:
+        return after
+    known = F.when(_is_known(before, field.dataType), before)
+    return F.when(is_left_out(after, field.dataType), known).otherwise(after)
+
+
+def is_named(name: str, names: Column) -> Column:
+    """Whether a column is among the names; false where there are none."""
+    return F.coalesce(F.array_contains(names, name), F.lit(False))
+
+
+def without(names: Column, resolved: Sequence[Column]) -> Column:
+    """The names but for those of `resolved` (each a name or null); null where none is left."""
+    rest = F.array_except(names, F.array_compact(F.array(*resolved))) if resolved else names
+    return F.when(F.size(rest) > 0, rest)
+
+
+def _lacks(field: StructField) -> Column:
+    after, before = F.col("after")[field.name], F.col("before")[field.name]
+    return is_left_out(after, field.dataType) & ~_is_known(before, field.dataType)
+
+
+def _is_known(before: Column, kind: DataType) -> Column:
+    # Under REPLICA IDENTITY FULL the row before has the value. Under the others its values may be invented, and are
+    # empty then; a value that is stored out of line is not.
+    size = F.size(before) if isinstance(kind, ArrayType | MapType) else F.length(before)
+    return F.coalesce(~is_left_out(before, kind) & (size > 0), F.lit(False))
+
+
+def _placeholder(kind: DataType) -> Column | None:
+    if isinstance(kind, StringType):
+        return F.lit(PLACEHOLDER)
+    if isinstance(kind, BinaryType):
+        return F.lit(PLACEHOLDER.encode())
+    if isinstance(kind, MapType) and isinstance(kind.keyType, StringType):
+        return F.array(F.lit(PLACEHOLDER))
+    if isinstance(kind, ArrayType) and isinstance(kind.elementType, StringType):
+        return F.array(F.lit(PLACEHOLDER))
+    if isinstance(kind, ArrayType) and isinstance(kind.elementType, IntegerType | LongType):
+        numbers = [F.lit(one).cast(kind.elementType) for one in PLACEHOLDER.encode()]
+        return F.array(*numbers)
+    return None

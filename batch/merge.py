@@ -1,0 +1,133 @@
+"""One merge of a captured table: new rows of Bronze -> `silver.<table>`, its history, and the memory of its deletes.
+
+Order of the commits: what the merge is about to do, the deletes, the history, the live rows. Each of the first three
+may be there alone after a crash, and no reader of the live table sees anything of it; the last makes the merge true.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from batch import fold, incarnations, merge_memory, merge_write, unmergeable
+from batch.change_order import positioned
+from batch.left_out import large_columns
+from batch.merge_input import Input
+from batch.merge_memory import Memory
+from batch.merge_scope import Past, Scope, decide, heads, touched_keys
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+from lakehouse.tables import CapturedTable
+
+log = get_logger(__name__)
+PLACE = ["_topic", "_partition", "_offset"]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The states of all rows that a merge touches."""
+
+    states: DataFrame
+    anew: DataFrame | None
+    """The keys whose states come from all of Bronze; None where there is none. The others go on from their heads."""
+    heads: DataFrame
+    """What Silver holds of all these keys."""
+
+
+def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: Input) -> None:
+    """Merge the rows that were taken. Raises `UnknownIncarnation`."""
+    opened = incarnations.require(spark, settings, taken.incarnations)
+    placed = positioned(taken.changes, table, opened).withColumn("_reasons", unmergeable.reasons(table))
+    touched = touched_keys(placed.where("_reasons is null"), table).persist()
+    held = heads(spark, settings, table, touched)
+    judged = _without_forgotten(placed, held, taken.memory, table)
+    good = judged.where("_reasons is null")
+    quarantined = unmergeable.keep(judged.where("_reasons is not null"), table, settings)
+    scope = decide(touched, held, table, fold_all=not _agree(spark, settings, table))
+    memory = _next(spark, settings, taken, good, table)
+    past = Past(taken.bronze, table, opened)
+    if taken.has_truncates:
+        folded = _all(spark, settings, table, past, memory)
+    else:
+        folded = _touched(spark, settings, table, good, scope, past, memory)
+    folded.states.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        counts = {"events": taken.count, "refolded_keys": scope.anew_count, "quarantined": quarantined}
+        merge_memory.remember(spark, table, settings, memory, **counts)
+        log.info("merge_begins", table=table.silver.name, merge=memory.merge, **counts)
+        merge_write.write(spark, settings, table, folded.states, folded.heads, folded.anew, memory.merge)
+    finally:
+        for frame in (folded.states, touched):
+            frame.unpersist()
+
+
+def _agree(spark: SparkSession, settings: Settings, table: CapturedTable) -> bool:
+    """Whether the history holds the same merge as the live table: else an attempt was cut off between the two."""
+    if not table.has_history:
+        return True
+    live, history = (merge_memory.number_in(spark, spec, table, settings) for spec in (table.silver, table.history))
+    return live == history
+
+
+def _next(spark: SparkSession, settings: Settings, taken: Input, good: DataFrame, table: CapturedTable) -> Memory:
+    truncates = taken.memory.truncates
+    if taken.has_truncates:
+        new = good.where("op = 't'").select("_position", F.col("source_at").alias("_source_at"))
+        # A truncate that was delivered twice is one.
+        truncates = tuple({row["_position"]: row for row in (*truncates, *new.collect())}.values())
+    return replace(taken.memory, merge=merge_memory.next_number(spark, table, settings), truncates=truncates)
+
+
+def _without_forgotten(placed: DataFrame, held: DataFrame, memory: Memory, table: CapturedTable) -> DataFrame:
+    """Name the changes below the purge horizon whose key Silver does not know: was it deleted? Nobody remembers."""
+    if memory.horizon is None:
+        return placed
+    known = held.select(F.struct(*table.keys).alias("_known_key"))
+    is_below = (F.col("op") != "t") & (F.col("_position") < merge_memory.literal(memory.horizon))
+    joined = placed.join(known, on=F.col("key") == F.col("_known_key"), how="left")
+    is_forgotten = F.col("_reasons").isNull() & is_below & F.col("_known_key").isNull()
+    named = F.when(is_forgotten, F.array(F.lit("below_purge_horizon"))).otherwise(F.col("_reasons"))
+    return joined.withColumn("_reasons", named).drop("_known_key")
+
+
+def _truncates(spark: SparkSession, memory: Memory, table: CapturedTable) -> DataFrame | None:
+    if not memory.truncates:
+        return None
+    kind = table.merges.schema["truncates"].dataType.elementType  # type: ignore[attr-defined]
+    return spark.createDataFrame([tuple(one) for one in memory.truncates], kind)
+
+
+def _touched(
+    spark: SparkSession,
+    settings: Settings,
+    table: CapturedTable,
+    good: DataFrame,
+    scope: Scope,
+    past: Past,
+    memory: Memory,
+) -> Folded:
+    """The touched keys: most go on from their heads, the others are folded anew from all of Bronze."""
+    new = fold.events(good, table)
+    truncates = _truncates(spark, memory, table)
+    if not scope.anew_count:
+        states = fold.states(new.unionByName(scope.heads), table, truncates, scope.has_gaps)
+        return Folded(states, None, scope.heads)
+    keys = list(table.keys)
+    anew = past.with_moved(scope.anew).persist()
+    going_on = new.unionByName(scope.heads).join(anew, on=keys, how="left_anti")
+    states = fold.states(going_on.unionByName(past.of(anew)), table, truncates, bool(large_columns(table)))
+    touched = new.select(*keys).unionByName(anew).distinct()
+    return Folded(states, anew, heads(spark, settings, table, touched))
+
+
+def _all(spark: SparkSession, settings: Settings, table: CapturedTable, past: Past, memory: Memory) -> Folded:
+    """All keys: a truncate ends each row that is older, wherever it stands in the order of arrival."""
+    known = past.of(None)
+    every_head = heads(spark, settings, table, None)
+    only_in_silver = every_head.join(known.select(*table.keys).distinct(), on=list(table.keys), how="left_anti")
+    events = known.unionByName(only_in_silver)
+    states = fold.states(events, table, _truncates(spark, memory, table), bool(large_columns(table)))
+    return Folded(states, events.select(*table.keys).distinct(), every_head)

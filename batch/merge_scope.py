@@ -1,0 +1,140 @@
+"""Which keys a merge can take further from what Silver holds, and which it must fold anew from all of Bronze.
+
+Nearly all changes of a night are newer than what Silver holds of their key: then that row (its head) stands for all of
+the past. A key is folded anew where it does not: a change that is late or came twice, a value that is not known, a row
+that got another key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
+from pyspark.sql import functions as F
+
+from batch.change_order import is_first_after_snapshot, positioned
+from batch.fold import GONE_HEAD, HEAD, events
+from batch.left_out import large_columns, names_left_out
+from batch.unmergeable import reasons
+from lakehouse import delta_io
+from lakehouse.settings import Settings
+from lakehouse.tables import CapturedTable
+
+FEW_KEYS = 200
+"""So many keys are named in the filter of Bronze, which then skips files by their statistics."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The keys of a merge."""
+
+    heads: DataFrame
+    """What Silver holds of the touched keys, as events of the fold."""
+    anew: DataFrame
+    """The keys that are folded anew."""
+    anew_count: int
+    has_gaps: bool
+    """Whether a change of the other keys leaves values out."""
+
+
+def heads(spark: SparkSession, settings: Settings, table: CapturedTable, keys: DataFrame | None) -> DataFrame:
+    """What Silver holds of these keys (None: of all), as events of the fold: one row for each, live or deleted.
+
+    It is read at once and kept, so that it stays what it was when the merge writes the tables that it comes from.
+    """
+    rest = ("_position", "_offset", "_source_at")
+
+    def held(rows: DataFrame, op: str) -> DataFrame:
+        found = rows if keys is None else rows.join(keys, on=list(table.keys), how="left_semi")
+        left_out = F.col("_unresolved_columns").alias("_left_out")
+        return found.select(*table.keys, F.lit(op).alias("op"), *table.values, left_out, *rest)
+
+    live = held(delta_io.read(spark, table.silver, settings), HEAD)
+    gone = held(delta_io.read(spark, table.deleted, settings), GONE_HEAD)
+    # A merge that was cut off has remembered its deletes and not yet taken the rows away: those are there twice.
+    newest_first = Window.partitionBy(*table.keys).orderBy(F.col("_position").desc())
+    ranked = live.unionByName(gone).withColumn("_rank", F.row_number().over(newest_first))
+    # A cache would not do: Spark reads it again when a table behind it changes.
+    return ranked.where("_rank = 1").drop("_rank").localCheckpoint()
+
+
+def touched_keys(changes: DataFrame, table: CapturedTable) -> DataFrame:
+    """The keys of positioned changes, with what decides how they are merged."""
+    left_out = names_left_out(table).isNotNull()
+    rows = changes.where(F.col("op") != "t")
+    return rows.groupBy(*[F.col("key")[key].alias(key) for key in table.keys]).agg(
+        F.min("_position").alias("_first"),
+        F.bool_or(left_out).alias("_has_gaps"),
+        F.bool_or((F.col("op") == "c") & left_out).alias("_is_moved"),
+        F.bool_or(is_first_after_snapshot()).alias("_is_first"),
+    )
+
+
+def decide(touched: DataFrame, held: DataFrame, table: CapturedTable, fold_all: bool) -> Scope:
+    """Divide the touched keys. `fold_all`: the tables are not at one merge, so what they hold is no head."""
+    head = held.select(
+        *table.keys,
+        F.col("_position").alias("_head"),
+        ((F.col("op") == HEAD) & F.col("_left_out").isNull()).alias("_is_whole"),
+    )
+    known = touched.join(head, on=list(table.keys), how="left")
+    is_late = F.coalesce(F.col("_first") <= F.col("_head"), F.lit(False))
+    is_unknown = F.col("_has_gaps") & ~F.coalesce(F.col("_is_whole"), F.lit(False))
+    is_anew = F.lit(fold_all) | is_late | F.col("_is_moved") | F.col("_is_first") | is_unknown
+    judged = known.select(*table.keys, "_has_gaps", is_anew.alias("_is_anew")).persist()
+    counts = judged.agg(
+        F.count_if("_is_anew").alias("anew"), F.count_if(F.col("_has_gaps") & ~F.col("_is_anew")).alias("gaps")
+    ).first()
+    assert counts is not None
+    return Scope(held, judged.where("_is_anew").select(*table.keys), int(counts["anew"]), bool(counts["gaps"]))
+
+
+class Past:
+    """All changes of Bronze up to the cut, by their keys."""
+
+    def __init__(self, bronze: DataFrame, table: CapturedTable, incarnations: list[str]) -> None:
+        self._bronze, self._table, self._incarnations = bronze, table, incarnations
+
+    def of(self, keys: DataFrame | None) -> DataFrame:
+        """All mergeable changes of some keys (None: of all), as events of the fold."""
+        rows = self._bronze if keys is None else self._with_keys(keys)
+        placed = positioned(rows, self._table, self._incarnations, has_whole_keys=True)
+        return events(placed.where(reasons(self._table).isNull()), self._table)
+
+    def with_moved(self, keys: DataFrame) -> DataFrame:
+        """The keys, and those that their rows had before or got later where large values were taken along."""
+        if not large_columns(self._table):
+            return keys
+        known, count = keys, -1
+        while count != (now := known.count()):
+            count, known = now, known.unionByName(self._moved(known)).distinct().localCheckpoint()
+        return known
+
+    def _moved(self, keys: DataFrame) -> DataFrame:
+        rows = self._with_keys(keys)
+        place = ("source_incarnation", "lsn")
+        left = rows.where((F.col("op") == "d") | ((F.col("op") == "c") & names_left_out(self._table).isNotNull()))
+        places = left.select(*place).distinct()
+        there = self._bronze.where(F.col("op").isin("c", "d"))
+        if few := _few(places, list(place)):
+            there = there.where(F.col("lsn").isin(*{row["lsn"] for row in few}))
+        same = [F.col(f"moved.{name}").eqNullSafe(F.col(f"places.{name}")) for name in place]
+        found = there.alias("moved").join(places.alias("places"), on=same, how="left_semi")
+        return found.where("key is not null").select(*[F.col("key")[key].alias(key) for key in self._table.keys])
+
+    def _with_keys(self, keys: DataFrame) -> DataFrame:
+        rows = self._bronze.where("key is not null")
+        if few := _few(keys, list(self._table.keys)):
+            rows = rows.where(reduce(Column.__and__, [_is_among(name, few) for name in self._table.keys]))
+        same = [F.col("past.key")[key] == F.col(f"wanted.{key}") for key in self._table.keys]
+        return rows.alias("past").join(keys.alias("wanted"), on=same, how="left_semi")
+
+
+def _few(rows: DataFrame, names: list[str]) -> list[Row]:
+    found = rows.select(*names).limit(FEW_KEYS + 1).collect()
+    return found if len(found) <= FEW_KEYS else []
+
+
+def _is_among(name: str, few: list[Row]) -> Column:
+    return F.col("key")[name].isin(*{row[name] for row in few})
