@@ -86,14 +86,15 @@ def _without_forgotten(placed: DataFrame, held: DataFrame, memory: Memory, table
     if memory.horizon is None:
         return placed
     known = held.select(F.struct(*table.keys).alias("_known_key"))
-    is_below = (F.col("op") != "t") & (F.col("_position") < merge_memory.literal(memory.horizon))
+    is_below = (F.col("op") != "t") & (F.col("_position") <= merge_memory.literal(memory.horizon))
     joined = placed.join(known, on=F.col("key") == F.col("_known_key"), how="left")
     is_forgotten = F.col("_reasons").isNull() & is_below & F.col("_known_key").isNull()
     named = F.when(is_forgotten, F.array(F.lit("below_purge_horizon"))).otherwise(F.col("_reasons"))
     return joined.withColumn("_reasons", named).drop("_known_key")
 
 
-def _truncates(spark: SparkSession, memory: Memory, table: CapturedTable) -> DataFrame | None:
+def truncates_of(spark: SparkSession, memory: Memory, table: CapturedTable) -> DataFrame | None:
+    """Position and time of the truncates that a table's merges know; None where there was none."""
     if not memory.truncates:
         return None
     kind = table.merges.schema["truncates"].dataType.elementType  # type: ignore[attr-defined]
@@ -111,7 +112,7 @@ def _touched(
 ) -> Folded:
     """The touched keys: most go on from their heads, the others are folded anew from all of Bronze."""
     new = fold.events(good, table)
-    truncates = _truncates(spark, memory, table)
+    truncates = truncates_of(spark, memory, table)
     if not scope.anew_count:
         states = fold.states(new.unionByName(scope.heads), table, truncates, scope.has_gaps)
         return Folded(states, None, scope.heads)
@@ -129,5 +130,5 @@ def _all(spark: SparkSession, settings: Settings, table: CapturedTable, past: Pa
     every_head = heads(spark, settings, table, None)
     only_in_silver = every_head.join(known.select(*table.keys).distinct(), on=list(table.keys), how="left_anti")
     events = known.unionByName(only_in_silver)
-    states = fold.states(events, table, _truncates(spark, memory, table), bool(large_columns(table)))
+    states = fold.states(events, table, truncates_of(spark, memory, table), bool(large_columns(table)))
     return Folded(states, events.select(*table.keys).distinct(), every_head)

@@ -56,6 +56,13 @@ def given(spark: SparkSession, settings: Settings, table: CapturedTable, memory:
     return _input(bronze, unseen, partitions, memory)
 
 
+def merged(spark: SparkSession, settings: Settings, table: CapturedTable, memory: Memory) -> DataFrame:
+    """The rows of Bronze that the merges up to `memory` have taken."""
+    bronze = delta_io.read(spark, table.changes, settings)
+    # A table that was filled by `given` alone has no offsets: then all is merged.
+    return bronze.where(~_is_unmerged(memory)) if memory.ends else bronze
+
+
 def _input(bronze: DataFrame, unseen: DataFrame, partitions: list[Row], memory: Memory) -> Input:
     return Input(
         bronze=bronze,
@@ -105,7 +112,7 @@ def _is_unmerged(memory: Memory) -> Column:
     is_known = F.concat_ws("/", "_topic", F.col("_partition").cast("string")).isin(*memory.ends)
     is_back = F.col("_replayed_at").isNotNull()
     if memory.replayed_through is not None:
-        is_back = F.col("_replayed_at") > F.lit(memory.replayed_through)
+        is_back = F.coalesce(F.col("_replayed_at") > F.lit(memory.replayed_through), F.lit(False))
     was_in_cut = memory.cut.sees(F.col("transaction_id")) if memory.cut else F.lit(True)
     left_over = [
         _in_partition(name) & (F.col("_offset") >= low) & ((F.col("_offset") >= memory.ends[name]) | ~was_in_cut)

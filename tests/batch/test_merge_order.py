@@ -1,4 +1,4 @@
-"""Whatever the order, the cut and the repetition of the changes: the same Silver, the same history, and the source's."""
+"""Whatever the order, the cut and the repetition of changes: one Silver, one history, and they are the source's."""
 
 from __future__ import annotations
 

@@ -1,0 +1,86 @@
+"""Commands of the batch side: merge, rebuild and look after the Silver tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from lakehouse.errors import LakehouseError
+from lakehouse.settings import Settings
+from lakehouse.tables import SILVER_CAPTURED, CapturedTable
+
+TABLES = {table.name: table for table in SILVER_CAPTURED}
+TABLE = click.Choice(list(TABLES))
+
+
+class RebuildDiffers(LakehouseError):
+    """A table is not what a fold of all of Bronze gives."""
+
+    def __init__(self, tables: list[str]) -> None:
+        super().__init__(
+            f"{', '.join(tables)} differs from what Bronze gives. The table that was made anew lies beside it; "
+            "`lakehouse reconcile` tells which of the two agrees with the source."
+        )
+
+
+@click.group()
+def batch() -> None:
+    """Bronze to Silver: merge what is new, rebuild, forget old deletes."""
+
+
+@batch.command()
+@click.argument("tables", nargs=-1, type=TABLE)
+@click.pass_obj
+def silver(settings: Settings, tables: tuple[str, ...]) -> None:
+    """Merge what Bronze holds of the captured tables (all, unless some are named)."""
+    from batch import captured_tables
+    from lakehouse.session import build_session
+
+    spark = build_session(settings, "lakehouse-silver")
+    for name in tables or TABLES:
+        events = captured_tables.run(spark, settings, TABLES[name])
+        click.echo(f"{TABLES[name].silver.name}: {events} changes merged")
+
+
+@batch.command()
+@click.argument("table", type=TABLE)
+@click.pass_obj
+def rebuild(settings: Settings, table: str) -> None:
+    """Make a Silver table anew from Bronze, beside the live one, and compare; exit code 1 when they differ."""
+    from batch.rebuild import rebuild as make_anew
+    from lakehouse.session import build_session
+
+    found = make_anew(build_session(settings, "lakehouse-rebuild"), settings, TABLES[table])
+    for one in found:
+        click.echo(str(one))
+    if wrong := [one.table for one in found if not one.agrees]:
+        raise RebuildDiffers(wrong)
+
+
+@batch.command("forget-deletes")
+@click.argument("table", type=TABLE)
+@click.option("--before", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Deletes older than this day (UTC).")
+@click.pass_obj
+def forget(settings: Settings, table: str, before: datetime) -> None:
+    """Forget old deletes; a change from before them, of a key that is not there, goes to the quarantine afterwards."""
+    from batch.forget_deletes import forget_deletes
+    from lakehouse.session import build_session
+
+    captured: CapturedTable = TABLES[table]
+    rows = forget_deletes(build_session(settings, "lakehouse-forget"), settings, captured, before)
+    click.echo(f"{captured.deleted.name}: {rows} deletes forgotten")
+
+
+@batch.command("open-incarnation")
+@click.argument("name")
+@click.option("--reason", required=True, help="What happened: a restore, a failover. Recorded.")
+@click.pass_obj
+def open_incarnation(settings: Settings, name: str, reason: str) -> None:
+    """Say that the source was restored or failed over, and that its new life NAME follows the ones before."""
+    from batch.incarnations import open_next
+    from lakehouse.session import build_session
+
+    opened = open_next(build_session(settings, "lakehouse-incarnation"), settings, name, reason)
+    for ordinal, one in enumerate(opened, start=1):
+        click.echo(f"{ordinal}  {one}")

@@ -1,0 +1,49 @@
+"""The purge horizon: deletes below it are forgotten, so that their memory does not grow for ever."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
+
+from batch import merge_memory
+from lakehouse import delta_io, lease
+from lakehouse.append import Append
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+from lakehouse.tables import CapturedTable
+
+log = get_logger(__name__)
+
+
+def forget_deletes(spark: SparkSession, settings: Settings, table: CapturedTable, before: datetime) -> int:
+    """Forget the deletes that happened before a moment (UTC); returns how many.
+
+    From then on a change from below the newest of them, of a key that is not there, can't be placed: it goes to the
+    quarantine (`below_purge_horizon`). Gold loses the last known names of these rows.
+    """
+    with lease.hold(f"silver-{table.name}", settings):
+        memory = merge_memory.newest(spark, table, settings)
+        deleted = delta_io.table(spark, table.deleted, settings)
+        old = deleted.toDF().where(F.col("_deleted_at") < F.lit(before))
+        found = old.agg(F.max("_position").alias("horizon"), F.count(F.lit(1)).alias("rows")).first()
+        if found is None or not found["rows"]:
+            return 0
+        # First the horizon, then the rows: a crash between the two only remembers too much.
+        moved = replace(
+            memory,
+            merge=merge_memory.next_number(spark, table, settings),
+            horizon=_later(found["horizon"], memory.horizon),
+        )
+        merge_memory.remember(spark, table, settings, moved, events=0, refolded_keys=0, quarantined=0)
+        for spec in (*([table.history] if table.has_history else []), table.silver):
+            Append(spark, spec, settings).commit({merge_memory.application(table): moved.merge}, "")
+        deleted.delete(F.col("_deleted_at") < F.lit(before))
+        log.info("deletes_forgotten", table=table.name, rows=found["rows"], before=before)
+        return int(found["rows"])
+
+
+def _later(one: Row, other: Row | None) -> Row:
+    return one if other is None else max(one, other)
