@@ -23,6 +23,9 @@ MADE_BY = {
     "gold": "lakehouse batch gold",
 }
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+APPLICATION = "spark.databricks.delta.write.txnAppId"
+BATCH = "spark.databricks.delta.write.txnVersion"
+CHANGE_FEED = "delta.enableChangeDataFeed"
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,20 @@ def read(spark: SparkSession, spec: TableSpec, settings: Settings, version: int 
     if version is not None:
         reader = reader.option("versionAsOf", version)
     return reader.load(spec.path(settings))
+
+
+def read_now(spark: SparkSession, spec: TableSpec, settings: Settings) -> DataFrame:
+    """The rows of a table as of now, whatever is committed while the frame is used. Raises `TableMissing`."""
+    return read(spark, spec, settings, version(spark, spec, settings))
+
+
+def changes_since(spark: SparkSession, spec: TableSpec, settings: Settings, after: int, through: int) -> DataFrame:
+    """The rows that the commits behind version `after`, up to `through`, added and took away: the change feed, with
+    `_change_type`. Raises `TableMissing`.
+    """
+    table(spark, spec, settings)
+    reader = spark.read.format("delta").option("readChangeFeed", True)
+    return reader.option("startingVersion", after + 1).option("endingVersion", through).load(spec.path(settings))
 
 
 def version(spark: SparkSession, spec: TableSpec, settings: Settings) -> int:
@@ -177,10 +194,17 @@ def replace(frame: DataFrame, spec: TableSpec, settings: Settings, metadata: str
 
 
 @contextmanager
-def commit_metadata(spark: SparkSession, entry: dict[str, Any]) -> Iterator[None]:
-    """Give the commits inside the block this metadata (MERGE takes none as an option)."""
-    spark.conf.set(USER_METADATA, json.dumps(entry, default=str, separators=(",", ":")))
+def commit_metadata(spark: SparkSession, entry: dict[str, Any], mark: Mark | None = None) -> Iterator[None]:
+    """Give the commits inside the block this metadata, and the one commit of a block with a `mark` that as well
+    (MERGE takes neither as an option).
+    """
+    values = {USER_METADATA: json.dumps(entry, default=str, separators=(",", ":"))}
+    if mark:
+        values |= {APPLICATION: mark.application, BATCH: str(mark.batch)}
+    for name, value in values.items():
+        spark.conf.set(name, value)
     try:
         yield
     finally:
-        spark.conf.unset(USER_METADATA)
+        for name in values:
+            spark.conf.unset(name)

@@ -12,7 +12,7 @@ from lakehouse.tables.ops import (
     RUNS,
     quarantine_of,
 )
-from lakehouse.tables.silver import CLICKS, INVENTORY_LEVELS
+from lakehouse.tables.silver import CLICK_KEYS, CLICKS, INVENTORY_LEVELS, SESSIONS
 from lakehouse.tables.spec import TableSpec
 
 MARTS = (
@@ -37,6 +37,7 @@ __all__ = [
     "CAPTURED",
     "CLICKS",
     "CLICK_EVENTS",
+    "CLICK_KEYS",
     "CLICK_OBJECTS",
     "CUSTOMERS",
     "HEARTBEATS",
@@ -50,6 +51,7 @@ __all__ = [
     "QUALITY_RESULTS",
     "QUALITY_SCORES",
     "RUNS",
+    "SESSIONS",
     "SILVER_CAPTURED",
     "SOURCE_MARKERS",
     "STREAMS",
