@@ -25,7 +25,6 @@ MADE_BY = {
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 APPLICATION = "spark.databricks.delta.write.txnAppId"
 BATCH = "spark.databricks.delta.write.txnVersion"
-CHANGE_FEED = "delta.enableChangeDataFeed"
 
 
 @dataclass(frozen=True)
@@ -186,10 +185,10 @@ def overwrite(
 
 
 def replace(frame: DataFrame, spec: TableSpec, settings: Settings, metadata: str) -> None:
-    """Replace rows and columns of a table in one commit, also its first: readers see all of the old or all of the
-    new.
+    """Replace rows and columns of a table in one commit, also its first, which gives it the declared properties:
+    readers see all of the old or all of the new.
     """
-    writer = frame.write.format("delta").mode("overwrite").option("overwriteSchema", True)
+    writer = frame.write.format("delta").mode("overwrite").option("overwriteSchema", True).options(**spec.properties)
     writer.option("userMetadata", metadata).save(spec.path(settings))
 
 
