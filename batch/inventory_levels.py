@@ -23,7 +23,7 @@ from lakehouse.tables import INVENTORY_EVENTS, INVENTORY_LEVELS
 log = get_logger(__name__)
 
 MAX_RANGES = 100
-"""Of one sequence. Beyond, the lowest gaps are given up: counted as missing for ever, also if an event of one arrives."""
+"""Of one sequence. Beyond, the lowest gaps are given up: missing for ever, also if an event of one arrives."""
 RESTARTED_AFTER = timedelta(minutes=5)
 """Clocks of one warehouse differ by less."""
 KEYS = INVENTORY_LEVELS.keys
@@ -54,7 +54,7 @@ def combine(levels: DataFrame) -> DataFrame:
         {
             "is_negative": F.col("on_hand") < 0,
             "missing_sequences": F.col("_given_up") + _missing_in(F.col("_seen")),
-            "is_sequence_suspect": F.col("_latest_at") > F.col("occurred_at") + RESTARTED_AFTER,
+            "is_sequence_suspect": F.col("_latest_at") > F.col("occurred_at") + F.lit(RESTARTED_AFTER),
             "_merged_at": F.current_timestamp(),
         }
     ).select(*INVENTORY_LEVELS.columns)

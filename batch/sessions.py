@@ -1,7 +1,7 @@
 """`silver.clicks` -> `silver.sessions`: visits, with the steps of the funnel that each reached.
 
-A visit is all clicks of a session id, however far apart. Clicks without one are tied by their user: a pause of more than
-30 minutes begins another visit. Without a user either, nothing ties a click to any other: it is a visit of its own.
+A visit is all clicks of a session id, however far apart. Clicks without one are tied by their user: a pause of more
+than 30 minutes begins another visit. Without a user either, nothing ties a click to any other: it is a visit of its own.
 
 The id of an inferred visit is that of its first click (by time, then event id). So a click that arrives late and comes
 first gives the visit another id, and a visit that a late click joins to an earlier one goes on under the earlier's id:
@@ -55,7 +55,7 @@ def transform(clicks: DataFrame, business_time_zone: str) -> DataFrame:
     """Clicks -> visits. Right where all clicks of each visit, and of those next to it, are among `clicks`."""
     in_order = Window.partitionBy("_visitor").orderBy("event_at", "event_id")
     tied = clicks.withColumn("_visitor", visitor())
-    is_after_pause = is_inferred() & (F.col("event_at") > F.lag("event_at").over(in_order) + PAUSE)
+    is_after_pause = is_inferred() & (F.col("event_at") > F.lag("event_at").over(in_order) + F.lit(PAUSE))
     marked = tied.withColumn("begins", F.coalesce(is_after_pause, F.lit(False)).cast("int"))
     numbered = marked.withColumn("number", F.sum("begins").over(in_order))
     visits = numbered.groupBy("_visitor", "number").agg(*_measures())
@@ -158,7 +158,7 @@ def _touched(spark: SparkSession, settings: Settings, through: int | None, newes
 def _near(visits: DataFrame, touched: DataFrame) -> DataFrame:
     """The visits that the touched clicks belong to, or may belong to."""
     at = F.col("touched.event_at")
-    is_in_reach = (F.col("visit.started_at") <= at + PAUSE) & (F.col("visit.ended_at") >= at - PAUSE)
+    is_in_reach = (F.col("visit.started_at") <= at + F.lit(PAUSE)) & (F.col("visit.ended_at") >= at - F.lit(PAUSE))
     is_same = F.col("visit._visitor") == F.col("touched._visitor")
     is_near = is_same & (is_in_reach | ~F.col("visit.is_inferred"))
     return visits.alias("visit").join(touched.alias("touched"), is_near, how="left_semi")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from table_rows import frame, row
 
-from batch import click_keys, clicks, cut, sessions
+from batch import clicks, sessions
 from lakehouse import delta_io
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS, CLICK_KEYS, CLICKS, SESSIONS
