@@ -1,7 +1,7 @@
 """`silver.clicks` -> `silver.sessions`: visits, with the steps of the funnel that each reached.
 
 A visit is all clicks of a session id, however far apart. Clicks without one are tied by their user: a pause of more
-than 30 minutes begins another visit. Without a user either, nothing ties a click to any other: it is a visit of its own.
+than 30 minutes begins another visit. Without a user either, nothing ties a click to another: it is a visit of its own.
 
 The id of an inferred visit is that of its first click (by time, then event id). So a click that arrives late and comes
 first gives the visit another id, and a visit that a late click joins to an earlier one goes on under the earlier's id:
