@@ -214,8 +214,8 @@ def test_the_index_is_made_of_the_clicks_that_are_there(story: Story) -> None:
     assert lake.clicks()["stays"]["page_url"] == "/earlier"
 
 
-def test_visits_are_made_anew_where_the_feed_of_changes_is_lost(story: Story) -> None:
-    lake = story.lake
+def test_visits_are_made_anew_where_the_feed_of_changes_is_lost(spark: SparkSession, settings: Settings) -> None:
+    lake = Lake(spark, settings)
     feed = f"alter table delta.`{CLICKS.path(lake.settings)}` set tblproperties (delta.enableChangeDataFeed = %s)"
     lake.night(click("fed", 3, session_id="fed", _source_line=93))
     lake.spark.sql(feed % "false")
