@@ -22,7 +22,7 @@ from lakehouse.errors import StepFailed, TableMissing
 from lakehouse.identifiers import run_id as checked_run_id
 from lakehouse.logs import get_logger
 from lakehouse.settings import PROJECT_ROOT, Settings
-from lakehouse.tables import CLICKS, CUSTOMERS, INVENTORY_LEVELS, MARTS, ORDERS, PRODUCTS, QUALITY_RESULTS
+from lakehouse.tables import CUSTOMERS, INVENTORY_LEVELS, MARTS, ORDERS, PRODUCTS, QUALITY_RESULTS, SESSIONS
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -37,7 +37,7 @@ SOURCES = (
     CUSTOMERS.deleted,
     PRODUCTS.deleted,
     INVENTORY_LEVELS,
-    CLICKS,
+    SESSIONS,
 )
 """The Silver tables that dbt/models/staging/sources.yml names."""
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pyspark.sql import SparkSession
 
-from batch import captured_tables, clicks, inventory_levels
+from batch import captured_tables, clicks, inventory_levels, sessions
 from batch.gold import build_candidate
 from batch.publish import publish
 from lakehouse import metrics, night_step
@@ -32,6 +32,7 @@ def silver(spark: SparkSession, settings: Settings, business_date: date, run_id:
     """Silver holds what Bronze holds. Returns the number of merged events."""
     merged = sum(captured_tables.run(spark, settings, table) for table in SILVER_CAPTURED)
     merged += inventory_levels.run(spark, settings) + clicks.run(spark, settings)
+    sessions.run(spark, settings)
     gate.require(spark, settings, "silver", business_date, run_id)
     return merged
 

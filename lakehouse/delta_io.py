@@ -22,8 +22,9 @@ MADE_BY = {
     "candidate": "lakehouse batch gold",
     "gold": "lakehouse batch gold",
 }
-MARK = "spark.databricks.delta.write"
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+APPLICATION = "spark.databricks.delta.write.txnAppId"
+BATCH = "spark.databricks.delta.write.txnVersion"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,20 @@ def read(spark: SparkSession, spec: TableSpec, settings: Settings, version: int 
     return reader.load(spec.path(settings))
 
 
+def read_now(spark: SparkSession, spec: TableSpec, settings: Settings) -> DataFrame:
+    """The rows of a table as of now, whatever is committed while the frame is used. Raises `TableMissing`."""
+    return read(spark, spec, settings, version(spark, spec, settings))
+
+
+def changes_since(spark: SparkSession, spec: TableSpec, settings: Settings, after: int, through: int) -> DataFrame:
+    """The rows that the commits behind version `after`, up to `through`, added and took away: the change feed, with
+    `_change_type`. Raises `TableMissing`.
+    """
+    table(spark, spec, settings)
+    reader = spark.read.format("delta").option("readChangeFeed", True)
+    return reader.option("startingVersion", after + 1).option("endingVersion", through).load(spec.path(settings))
+
+
 def version(spark: SparkSession, spec: TableSpec, settings: Settings) -> int:
     """Number of the newest commit. Raises `TableMissing`."""
     newest = table(spark, spec, settings).history(1).select("version").first()
@@ -170,30 +185,42 @@ def overwrite(
 
 
 def replace(frame: DataFrame, spec: TableSpec, settings: Settings, metadata: str) -> None:
-    """Replace rows and columns of a table in one commit, also its first: readers see all of the old or all of the
-    new.
+    """Replace rows and columns of a table in one commit, also its first, which gives it the declared properties:
+    readers see all of the old or all of the new.
     """
-    writer = frame.write.format("delta").mode("overwrite").option("overwriteSchema", True)
+    writer = frame.write.format("delta").mode("overwrite").option("overwriteSchema", True).options(**spec.properties)
     writer.option("userMetadata", metadata).save(spec.path(settings))
 
 
 @contextmanager
-def commit_metadata(spark: SparkSession, entry: dict[str, Any]) -> Iterator[None]:
-    """Give the commits inside the block this metadata (MERGE takes none as an option)."""
-    spark.conf.set(USER_METADATA, json.dumps(entry, default=str, separators=(",", ":")))
-    try:
+def commit_metadata(sp@contextmanager
+def commit_metadata(spark: SparkSession, entry: dict[str, Any], mark: Mark | None = None) -> Iterator[None]:
+    """Give the commits inside the block this metadata (MERGE takes none as an option).
+
+    With a `mark` the block holds one commit and no other, and it happens once: Delta skips a mark that it knows.
+    """
+    text = json.dumps(entry, default=str, separators=(",", ":"))
+    with _set(spark, {USER_METADATA: text} | (_values(mark) if mark else {})):
         yield
-    finally:
-        spark.conf.unset(USER_METADATA)
 
 
 @contextmanager
 def marked(spark: SparkSession, mark: Mark) -> Iterator[None]:
     """Let the commit inside the block carry this mark (MERGE takes none as an option). One commit, and no other."""
-    spark.conf.set(f"{MARK}.txnAppId", mark.application)
-    spark.conf.set(f"{MARK}.txnVersion", mark.batch)
+    with _set(spark, _values(mark)):
+        yield
+
+
+def _values(mark: Mark) -> dict[str, str]:
+    return {APPLICATION: mark.application, BATCH: str(mark.batch)}
+
+
+@contextmanager
+def _set(spark: SparkSession, values: dict[str, str]) -> Iterator[None]:
+    for name, value in values.items():
+        spark.conf.set(name, value)
     try:
         yield
     finally:
-        spark.conf.unset(f"{MARK}.txnAppId")
-        spark.conf.unset(f"{MARK}.txnVersion")
+        for name in values:
+            spark.conf.unset(name)

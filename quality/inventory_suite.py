@@ -26,15 +26,20 @@ def bronze() -> Suite:
 
 
 def silver() -> Suite:
-    """Suite of silver.inventory_levels. A level below zero is real (sold before it was counted), but rare."""
+    """Suite of silver.inventory_levels. A level below zero is real (sold before it was counted), but rare; a sequence
+    with holes, or one that seems to have begun again, is for an operator to look at.
+    """
 
     def view(levels: DataFrame) -> DataFrame:
-        return levels.withColumn("is_negative", F.col("is_negative").cast("int"))
+        flags = ("is_negative", "is_sequence_suspect")
+        return levels.withColumns({flag: F.col(flag).cast("int") for flag in flags})
 
     checks = (
         *are_present("sku", "warehouse_id", "on_hand", "sequence"),
         are_unique_together("sku_and_warehouse_are_unique", INVENTORY_LEVELS.keys),
         is_between("on_hand", -LEVEL_MAX, LEVEL_MAX),
         share_is_at_most("is_negative", NEGATIVE_SHARE_MAX).only_warns(),
+        is_between("missing_sequences", 0, 0, "completeness").only_warns(),
+        share_is_at_most("is_sequence_suspect", 0).only_warns(),
     )
     return Suite(INVENTORY_LEVELS, checks, view)

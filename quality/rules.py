@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from quality.limits import EVENT_TYPES, MOVEMENTS, STATUSES
 
-VERSION = "2"
+VERSION = "3"
 """Stored with each quarantined row; raise it when a rule changes its meaning."""
 
 OLDEST_EVENT = "TIMESTAMP'2000-01-01 00:00:00Z'"
@@ -85,7 +85,8 @@ INVENTORY_RULES = (
 
 CLICK_RULES = (
     Rule("missing_event_id", "trim(event_id) <> ''", WhenNull.FAILS),
-    Rule("missing_session_id", "trim(session_id) <> ''", WhenNull.FAILS),
+    # A visit can be inferred without it; a renamed field would lack it in every row, and must be seen.
+    Rule("missing_session_id", "trim(session_id) <> ''", WhenNull.FAILS, Action.WARN),
     Rule("bad_timestamp", "timestamp IS NOT NULL", WhenNull.FAILS),
     Rule("unknown_event_type", f"event_type {_one_of(EVENT_TYPES)}", WhenNull.FAILS),
     # A timestamp that could not be read has a reason of its own.

@@ -96,6 +96,7 @@ def suites_of(
         yield products_suite.silver(limits)
         yield inventory_suite.silver()
         yield clicks_suite.silver()
+        yield clicks_suite.sessions()
     else:
         yield sales_suite.order_lines(limits, totals)
         yield sales_suite.customers(limits)

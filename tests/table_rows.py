@@ -53,6 +53,8 @@ IN_ORDER: dict[str, dict[str, Any]] = {
         "on_hand": 5,
         "sequence": 3,
         "is_negative": False,
+        "missing_sequences": 0,
+        "is_sequence_suspect": False,
     },
     "silver.clicks": {
         "event_id": "e1",
@@ -61,6 +63,19 @@ IN_ORDER: dict[str, dict[str, Any]] = {
         "event_type": "page_view",
         "event_at": AT,
         "event_date": DAY,
+    },
+    "silver.sessions": {
+        "session_id": "s1",
+        "_visitor": "session:s1",
+        "started_at": AT,
+        "ended_at": AT,
+        "duration_seconds": 0,
+        "event_date": DAY,
+        "events": 1,
+        "has_view": True,
+        "has_cart": False,
+        "has_checkout": False,
+        "has_purchase": False,
     },
     "bronze.inventory_events": {
         "event_id": "e1",

@@ -65,7 +65,7 @@ def all_checks(settings: Settings, account: Account, orders_csv: Path | None) ->
         yield Check(f"ledger of {stream}: batches that balance", len(balanced), sum(balanced))
     for table in SILVER_CAPTURED:
         yield silver_equals_postgres(settings, table)
-    yield _clicks_once(settings, account)
+    yield from _clicks_once(settings, account)
     yield _revenue(settings, orders_csv)
     yield from _alerts(settings, account)
 
@@ -124,12 +124,14 @@ def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(value.timestamp() if isinstance(value, datetime) else value for value in row)
 
 
-def _clicks_once(settings: Settings, account: Account) -> Check:
-    return Check(
-        "silver.clicks: events without their repeats",
-        account.clicks.events,
-        _one(settings, "silver.clicks", "count(*)"),
-    )
+def _clicks_once(settings: Settings, account: Account) -> Iterator[Check]:
+    events = account.clicks.events
+    yield Check("silver.clicks: events without their repeats", events, _one(settings, "silver.clicks", "count(*)"))
+    in_visits = _one(settings, "silver.sessions", "sum(events)::bigint")
+    yield Check("silver.sessions: events of all visits", events, in_visits or 0)
+    ids = _one(settings, "silver.clicks", "count(distinct session_id) filter (trim(session_id) <> '')")
+    visits = _one(settings, "silver.sessions", "count(*) filter (not is_inferred)")
+    yield Check("silver.sessions: one visit for each session id", ids, visits)
 
 
 def _revenue(settings: Settings, orders_csv: Path | None) -> Check:

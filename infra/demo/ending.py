@@ -10,7 +10,7 @@ import click
 
 from lakehouse import direct_read
 from lakehouse.settings import Settings
-from lakehouse.tables import BRONZE, CLICKS, INVENTORY_LEVELS, MARTS, QUALITY_SCORES, SILVER_CAPTURED
+from lakehouse.tables import BRONZE, CLICKS, INVENTORY_LEVELS, MARTS, QUALITY_SCORES, SESSIONS, SILVER_CAPTURED
 from streaming.inspection import quarantine_lines
 
 SHOWN_MESSAGES = 8
@@ -27,7 +27,8 @@ def delivered_lines(settings: Settings) -> Iterator[str]:
 def print_ending(settings: Settings, night: date) -> None:
     """Print the end of a demo whose comparisons all hold; `night` is the business date of its report."""
     click.secho("\nRows per table", bold=True)
-    names = [spec.name for spec in (*BRONZE, *(table.silver for table in SILVER_CAPTURED), INVENTORY_LEVELS, CLICKS)]
+    silver = (*(table.silver for table in SILVER_CAPTURED), INVENTORY_LEVELS, CLICKS, SESSIONS)
+    names = [spec.name for spec in (*BRONZE, *silver)]
     for name in (*names, *(f"gold.{mart}" for mart in MARTS)):
         table = direct_read.open_table(settings, name)
         rows = table.to_pyarrow_dataset().count_rows() if table else 0

@@ -16,6 +16,8 @@ from infra.shop.faults import FaultSchedule, click_fault, click_line, new_event_
 
 EVENTS_PER_SESSION = 4.6
 """Average over many sessions; a test holds it within ten percent."""
+ONE_WITHOUT_SESSION_IN = 25
+"""Visits: the browser keeps no session id, which is then null or empty."""
 _BROWSE = ("/", "/sale", "/new", "/about", "/search?q=caf%C3%A9")
 _SEARCHES = ("mug", "thé à la menthe", "birthday", "crème bowl", "storage")
 _REFERRERS = ("newsletter", "search engine", "direct", "social", "partner")
@@ -47,7 +49,8 @@ class ClickObject:
 def session(rng: Random, visitors: Visitors, begin: datetime, end: datetime) -> list[Event]:
     """The events of one visit that begins at `begin`, without those at or after `end`; times in `_at`."""
     user = str(rng.choice(visitors.customer_ids)) if visitors.customer_ids and rng.random() < 0.62 else None
-    visit = f"s-{rng.getrandbits(48):012x}"
+    number = rng.getrandbits(48)
+    visit = f"s-{number:012x}" if number % ONE_WITHOUT_SESSION_IN else ("" if number % 2 else None)
     events: list[Event] = []
     at = begin
     for event_type, page_url, properties in _funnel(rng, visitors.products):
@@ -80,7 +83,13 @@ def _funnel(rng: Random, products: Sequence[Product]) -> Iterator[tuple[str, str
 
 
 def _event(
-    rng: Random, user: str | None, visit: str, event_type: str, page_url: str, properties: dict[str, str], at: datetime
+    rng: Random,
+    user: str | None,
+    visit: str | None,
+    event_type: str,
+    page_url: str,
+    properties: dict[str, str],
+    at: datetime,
 ) -> Event:
     return {
         "event_id": new_event_id(rng),

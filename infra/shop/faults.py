@@ -16,7 +16,7 @@ INVENTORY_REASONS = (
     "missing_warehouse_id", "unknown_movement", "negative_on_hand", "event_time_out_of_range",
 )  # fmt: skip
 CLICK_REASONS = (
-    "invalid_utf8", "malformed_json", "missing_event_id", "missing_session_id", "bad_timestamp", "unknown_event_type",
+    "invalid_utf8", "malformed_json", "missing_event_id", "bad_timestamp", "unknown_event_type",
     "event_time_out_of_range",
 )  # fmt: skip
 CHANGE_REASONS = ("bad_framing", "unknown_schema_id", "undecodable_body", "missing_key")
@@ -103,8 +103,8 @@ def _framing_fault(rng: Random, reason: str, value: bytes, plain: bytes) -> Any:
 def click_fault(rng: Random, reason: str, like: dict[str, Any]) -> bytes:
     """A line for a clickstream object, without its line end, that is bad for `reason` only."""
     event = like | {"event_id": new_event_id(rng), "page_url": "/account"}
-    if reason in ("missing_event_id", "missing_session_id"):
-        return _without(rng, event, reason.removeprefix("missing_"))
+    if reason == "missing_event_id":
+        return _without(rng, event, "event_id")
     if reason == "bad_timestamp":
         event["timestamp"] = rng.choice(("just now", "2026-02-30T25:61:00.000Z", "23/11/2026 at nine"))
     elif reason == "unknown_event_type":

@@ -51,10 +51,11 @@ def captured_fields(table: CapturedTable) -> tuple[Field, ...]:
 CLICK_FIELDS = (
     Field("event_id", StringType(), is_nullable=False),
     Field("user_id", StringType(), may_be_missing=True),
-    Field("session_id", StringType(), is_nullable=False),
+    Field("session_id", StringType(), may_be_missing=True),
     Field("event_type", StringType(), is_nullable=False),
     Field("page_url", StringType(), may_be_missing=True),
     Field("timestamp", TimestampType(), is_nullable=False),
     Field("properties", MapType(StringType(), StringType()), may_be_missing=True),
 )
-"""JSON knows no schema: a line is held against these itself. A visitor who is not signed in has no user_id."""
+"""JSON knows no schema: a line is held against these itself. A visitor who is not signed in has no user_id, and one
+whose browser keeps nothing has no session_id: batch/sessions.py ties such clicks by user and time."""

@@ -13,7 +13,7 @@ from lakehouse.tables.ops import (
     RUNS,
     quarantine_of,
 )
-from lakehouse.tables.silver import CLICKS, INVENTORY_LEVELS
+from lakehouse.tables.silver import CLICK_KEYS, CLICKS, INVENTORY_LEVELS, SESSIONS
 from lakehouse.tables.spec import TableSpec
 
 MARTS = (
@@ -38,6 +38,7 @@ __all__ = [
     "CAPTURED",
     "CLICKS",
     "CLICK_EVENTS",
+    "CLICK_KEYS",
     "CLICK_OBJECTS",
     "CUSTOMERS",
     "HEARTBEATS",
@@ -52,6 +53,7 @@ __all__ = [
     "QUALITY_RESULTS",
     "QUALITY_SCORES",
     "RUNS",
+    "SESSIONS",
     "SILVER_CAPTURED",
     "SOURCE_MARKERS",
     "STREAMS",

@@ -16,7 +16,7 @@ from batch.marts import candidate
 from lakehouse import delta_io
 from lakehouse.errors import StepFailed, TableMissing
 from lakehouse.settings import Settings
-from lakehouse.tables import CLICKS, CUSTOMERS, INVENTORY_LEVELS, ORDERS, PRODUCTS, QUALITY_RESULTS, TableSpec
+from lakehouse.tables import CUSTOMERS, INVENTORY_LEVELS, ORDERS, PRODUCTS, QUALITY_RESULTS, SESSIONS, TableSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -72,7 +72,7 @@ class Shop:
         self.write(PRODUCTS.silver, product("HOM-001"), product("POST", category="Fees", unit_cost=None))
         self.write(PRODUCTS.deleted)
         self.write(INVENTORY_LEVELS, row("silver.inventory_levels"))
-        self.write(CLICKS, row("silver.clicks", event_type="product_view"))
+        self.write(SESSIONS, row("silver.sessions"))
 
     def second_silver(self) -> None:
         self.write(

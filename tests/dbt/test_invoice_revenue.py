@@ -20,7 +20,7 @@ from infra.shop.invoice_load import order_rows
 from infra.shop.invoices import InvoiceLine, read_invoices
 from lakehouse import delta_io
 from lakehouse.settings import Settings
-from lakehouse.tables import CLICKS, CUSTOMERS, INVENTORY_LEVELS, ORDERS, PRODUCTS, CapturedTable
+from lakehouse.tables import CUSTOMERS, INVENTORY_LEVELS, ORDERS, PRODUCTS, SESSIONS, CapturedTable
 
 pytestmark = pytest.mark.slow
 INVOICES = SHARED_DATA / "online_retail" / "online_retail.csv"
@@ -60,7 +60,7 @@ def test_revenue_per_day_equals_the_file_to_the_cent(spark: SparkSession, tmp_pa
     bronze(spark, settings, PRODUCTS, PRODUCT_COLUMNS, rows_of(catalogue.products(), PRODUCT_COLUMNS))
     for table in (ORDERS, CUSTOMERS, PRODUCTS):
         captured_tables.run(spark, settings, table)
-    for spec in (INVENTORY_LEVELS, CLICKS):
+    for spec in (INVENTORY_LEVELS, SESSIONS):
         delta_io.ensure(spark, spec, settings)
 
     # Tests before this one had other tables by these names.

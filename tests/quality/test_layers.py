@@ -27,6 +27,7 @@ from lakehouse.tables import (
     PRODUCTS,
     QUALITY_RESULTS,
     QUALITY_SCORES,
+    SESSIONS,
     TableSpec,
 )
 from quality import orders_suite
@@ -59,7 +60,7 @@ def home(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Setti
         if table.has_silver:
             write(table.silver, [image | {"_source_at": AT}])
             write(table.deleted, [])
-    for spec in (INVENTORY_EVENTS, CLICK_EVENTS, INVENTORY_LEVELS, CLICKS):
+    for spec in (INVENTORY_EVENTS, CLICK_EVENTS, INVENTORY_LEVELS, CLICKS, SESSIONS):
         write(spec, [row(spec.name)])
     write(candidate("fct_orders"), [row("candidate.fct_orders")])
     write(candidate("dim_products"), [row("candidate.dim_products")])

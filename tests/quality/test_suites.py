@@ -83,6 +83,7 @@ GOOD: dict[str, tuple[Suite, Rows]] = {
     "products": (products_suite.silver(SHOP), numbered("silver.products", "product_id")),
     "stock levels": (inventory_suite.silver(), numbered("silver.inventory_levels", "sku")),
     "clicks": (clicks_suite.silver(), numbered("silver.clicks", "event_id")),
+    "sessions": (clicks_suite.sessions(), numbered("silver.sessions", "session_id")),
     "order lines": (
         sales.order_lines(SHOP, TOTALS),
         [
@@ -151,11 +152,11 @@ DEFECTS: dict[str, tuple[Rows, dict[str, int | None]]] = {
     ),
     "click events": (
         [
-            row("bronze.click_events", _source_line=1, session_id=None),
+            *(row("bronze.click_events", _source_line=n, session_id=None) for n in (1, 3, 4)),
             row("bronze.click_events", _source_line=2, event_type="hover"),
             row("bronze.click_events", _source_line=101),
         ],
-        {"session_id_is_present": 1, "event_type_is_known": 1, "line_is_unique": 2},
+        {"session_id_is_present": 3, "event_type_is_known": 1, "line_is_unique": 2},
     ),
     "orders": (
         [
@@ -231,8 +232,16 @@ DEFECTS: dict[str, tuple[Rows, dict[str, int | None]]] = {
             row("silver.inventory_levels", sku="sku101"),
             row("silver.inventory_levels", sku="b", on_hand=None),
             *(row("silver.inventory_levels", sku=f"c{n}", on_hand=-1, is_negative=True) for n in range(3)),
+            row("silver.inventory_levels", sku="d", missing_sequences=2),
+            row("silver.inventory_levels", sku="e", is_sequence_suspect=True),
         ],
-        {"sku_and_warehouse_are_unique": 2, "on_hand_is_present": 1, "is_negative_share_is_usual": None},
+        {
+            "sku_and_warehouse_are_unique": 2,
+            "on_hand_is_present": 1,
+            "is_negative_share_is_usual": None,
+            "missing_sequences_is_in_bounds": 1,
+            "is_sequence_suspect_share_is_usual": None,
+        },
     ),
     "clicks": (
         [
@@ -241,6 +250,20 @@ DEFECTS: dict[str, tuple[Rows, dict[str, int | None]]] = {
             row("silver.clicks", event_id="c", event_date=None),
         ],
         {"event_id_is_unique": 2, "event_type_is_known": 1, "event_date_is_present": 1},
+    ),
+    "sessions": (
+        [
+            row("silver.sessions", session_id="session_id101"),
+            row("silver.sessions", session_id="b", events=0),
+            row("silver.sessions", session_id="c", ended_at=None),
+            row("silver.sessions", session_id="d", duration_seconds=30 * 24 * 3600),
+        ],
+        {
+            "session_id_is_unique": 2,
+            "events_is_in_bounds": 1,
+            "ended_at_is_present": 1,
+            "duration_seconds_is_in_bounds": 1,
+        },
     ),
     "order lines": (
         [

@@ -1,21 +1,6 @@
-with clicks as (
+with sessions as (
 
-    select * from {{ ref('stg_clicks') }}
-
-),
-
--- A session that runs past midnight belongs to the day on which it began.
-sessions as (
-
-    select
-        session_id,
-        min(event_date) as event_date,
-        max(event_type = 'product_view') as has_view,
-        max(event_type = 'add_to_cart') as has_cart,
-        max(event_type = 'checkout') as has_checkout,
-        max(event_type = 'purchase') as has_purchase
-    from clicks
-    group by session_id
+    select * from {{ ref('stg_sessions') }}
 
 ),
 

@@ -73,7 +73,6 @@ def click_reasons(line: bytes, now: datetime) -> list[str]:
     at = moment(event.get("timestamp"))
     broken = {
         "missing_event_id": not event.get("event_id"),
-        "missing_session_id": not event.get("session_id"),
         "bad_timestamp": at is None,
         "unknown_event_type": event.get("event_type") not in EVENT_TYPES,
         "event_time_out_of_range": at is not None and at > now + timedelta(days=1),
