@@ -12,6 +12,7 @@ from lakehouse.tables.ops import (
     QUALITY_SCORES,
     RUNS,
     quarantine_of,
+    quarantine_outcomes_of,
 )
 from lakehouse.tables.silver import CLICKS, INVENTORY_LEVELS
 from lakehouse.tables.spec import TableSpec
@@ -58,4 +59,5 @@ __all__ = [
     "CapturedTable",
     "TableSpec",
     "quarantine_of",
+    "quarantine_outcomes_of",
 ]
