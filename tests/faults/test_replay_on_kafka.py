@@ -29,6 +29,7 @@ from streaming.quarantine_commands import quarantine
 # Three starts of Spark, one after the other on the same table.
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 TABLE = "inventory_events"
+AHEAD = 60
 LATE_IDS = [f"late{number}" for number in range(3)]
 
 
@@ -39,21 +40,24 @@ def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Setti
 
 
 def unknown_id(client: SchemaRegistryClient) -> int:
-    """An id that the registry will give out soon."""
-    newest = client.register_schema("replayed.unknown", variant(0))
+    """An id that the registry will give out soon, and to nobody else before: others register a few schemas as well."""
+    wanted = register_variant(client, 0) + AHEAD
     with pytest.raises(SchemaRegistryError):
-        client.get_schema(newest + 3)
-    return newest + 3
+        client.get_schema(wanted)
+    return wanted
 
 
-def variant(number: int) -> Schema:
-    """The agreed schema under an id of its own."""
-    return Schema(json.dumps(json.loads(inventory_schema()) | {"doc": f"variant {number}"}), "AVRO")
+def register_variant(client: SchemaRegistryClient, number: int) -> int:
+    """Register the agreed schema under another name, which no reader asks for; returns its id."""
+    schema = json.loads(inventory_schema()) | {"name": f"Variant{number}"}
+    return int(client.register_schema(f"replayed.variant{number}", Schema(json.dumps(schema), "AVRO")))
 
 
 def become_known(client: SchemaRegistryClient, wanted: int) -> None:
-    given = (client.register_schema("replayed.unknown", variant(number)) for number in range(1, 20))
-    assert wanted in iter(given), "the registry never gave out the id"
+    given = 0
+    for number in range(1, AHEAD + 1):
+        given = register_variant(client, number) if given < wanted else given
+    assert given == wanted, "somebody else was given the id"
 
 
 def states(settings: Settings) -> Counter[str]:
