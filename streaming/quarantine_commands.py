@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lakehouse.settings import Settings
 from lakehouse.tables import STREAMS
+
+if TYPE_CHECKING:
+    from streaming.quarantine_requests import Kind
 
 
 @click.group()
@@ -73,7 +76,7 @@ def discard(settings: Settings, /, why: str, **chosen: Any) -> None:
     _ask(settings, "discard", why=why, **chosen)
 
 
-def _ask(settings: Settings, kind: str, stream: str | None, reason: str | None, **options: Any) -> None:
+def _ask(settings: Settings, kind: Kind, stream: str | None, reason: str | None, **options: Any) -> None:
     from streaming import quarantine_counter
 
     conditions = (*options.pop("where"), *([f"reason={reason}"] if reason else []))

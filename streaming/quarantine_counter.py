@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -18,7 +17,7 @@ from lakehouse.spark_conf import short_lived, spark_conf
 from lakehouse.tables import STREAMS
 from streaming import inspection, quarantine_desk, quarantine_requests, queries
 from streaming.bronze_writer import BronzeStream
-from streaming.quarantine_requests import Answer, Request
+from streaming.quarantine_requests import Answer, Kind, Request
 from streaming.quarantine_selection import Selection
 from streaming.writer_schemas import Registry
 
@@ -46,7 +45,7 @@ class RequestFailed(LakehouseError):
 
 def ask(
     settings: Settings,
-    kind: Any,
+    kind: Kind,
     ids: Sequence[str],
     where: Sequence[str],
     stream: str | None,
@@ -56,7 +55,7 @@ def ask(
 ) -> Iterator[str]:
     """Have it done, and yield lines that say what became of each row.
 
-    Raises `NoSuchRow`, `BadCondition`, `RequestWaits` or `RequestFailed`.
+    Raises `NoSuchRow`, `BadCondition`, `RequestWaits` or `RequestFailed`. Ctrl-C takes back what nobody answered.
     """
     selection = Selection(tuple(ids), tuple(where))
     selection.check()
@@ -66,7 +65,14 @@ def ask(
     ]
     for request in made:
         quarantine_requests.submit(settings, request)
-    answers = _answers(settings, made)
+    try:
+        answers = _answers(settings, made)
+    except KeyboardInterrupt:
+        for request in made:
+            quarantine_requests.withdraw(settings, request)
+        raise
+    if not made:
+        yield "No rejected row is meant."
     yield from (line for request in made for line in _lines(request, answers[request.stream]))
     if troubles := [f"{name}: {one.trouble}" for name, one in answers.items() if one.trouble]:
         raise RequestFailed(troubles)

@@ -75,16 +75,23 @@ def _run(
     spark.sparkContext.setLocalProperty("spark.scheduler.pool", "quarantine")
     measured_at = float("-inf")
     while True:
-        try:
-            served = serve(spark, settings, streams, registry)
-        except InterruptedError:
-            return
+        served = _served(spark, settings, streams, registry)
         is_due = time.monotonic() - measured_at > MEASURE_SECONDS
         if settings.metrics_port and (served or is_due):
             measure(settings, [one.spec.table for one in streams])
             measured_at = time.monotonic()
         if stopping.wait(POLL_SECONDS):
             return
+
+
+def _served(spark: SparkSession, settings: Settings, streams: Sequence[BronzeStream], registry: Registry) -> int:
+    try:
+        return serve(spark, settings, streams, registry)
+    except InterruptedError:
+        return 0
+    except Exception as trouble:  # a request that can't be read must not close the desk for all others
+        log.error("requests_not_read", reason=f"{type(trouble).__name__}: {trouble}"[:TROUBLE_CHARACTERS])
+        return 0
 
 
 def measure(settings: Settings, streams: Sequence[str]) -> None:

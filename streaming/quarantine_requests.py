@@ -18,6 +18,7 @@ from uuid import uuid4
 from lakehouse.settings import Settings
 from streaming.quarantine_selection import Selection
 
+Kind = Literal["replay", "discard"]
 REQUEST, ANSWER = ".request.json", ".answer.json"
 
 
@@ -27,7 +28,7 @@ class Request:
 
     request_id: str
     stream: str
-    kind: Literal["replay", "discard"]
+    kind: Kind
     selection: Selection
     requested_by: str
     why: str = ""
@@ -65,6 +66,11 @@ def _folder(settings: Settings, stream: str) -> Path:
 def submit(settings: Settings, request: Request) -> None:
     """Write the request down; it is there whole or not at all."""
     _write(_folder(settings, request.stream) / f"{request.request_id}{REQUEST}", asdict(request))
+
+
+def withdraw(settings: Settings, request: Request) -> None:
+    """Take back a request that nobody has answered; one that is being executed is executed to its end."""
+    (_folder(settings, request.stream) / f"{request.request_id}{REQUEST}").unlink(missing_ok=True)
 
 
 def pending(settings: Settings, stream: str) -> Iterator[Request]:

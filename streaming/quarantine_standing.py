@@ -65,9 +65,9 @@ def connect(settings: Settings, stream: str) -> DuckDBPyConnection | None:
     came back as `came_back`; None where no row of the stream was ever rejected.
     """
     names = (quarantine_of(stream).name, quarantine_outcomes_of(stream).name, SPECS[stream].name)
-    rejected, outcomes, bronze = (direct_read.open_table(settings, name) for name in names)
-    if rejected is None:
+    if direct_read.open_table(settings, names[0]) is None:
         return None
+    outcomes, bronze = (direct_read.open_table(settings, name) for name in names[1:])
     connection = direct_read.connect(settings, *names)
     # A table that no driver of this version has opened yet lacks the column, and holds no row that came back.
     is_marked = bronze is not None and any(field.name == "_replayed_at" for field in bronze.schema().fields)

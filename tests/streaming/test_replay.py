@@ -15,7 +15,15 @@ from rejected_rows import KnownIds, ask, bronze, positions, reject
 from lakehouse import direct_read, metrics
 from lakehouse.contracts.declared import inventory_schema
 from lakehouse.settings import Settings
-from streaming import inventory_events, ledger_verify, quarantine_desk, quarantine_requests, quarantine_standing, replay
+from streaming import (
+    inventory_events,
+    ledger_verify,
+    quarantine_counter,
+    quarantine_desk,
+    quarantine_requests,
+    quarantine_standing,
+    replay,
+)
 from streaming.bronze_writer import BronzeStream
 from streaming.quarantine_commands import quarantine
 from streaming.quarantine_requests import Answer, Request
@@ -165,6 +173,19 @@ def test_the_owner_answers_what_waits_and_says_what_failed(
     refused = quarantine_requests.take_answer(settings, wrong)
     assert refused is not None
     assert refused.trouble.startswith("The condition 'nonsense' can't be read")
+    assert list(quarantine_requests.pending(settings, TABLE)) == []
+
+
+def test_who_interrupts_the_command_takes_the_request_back(
+    settings: Settings, stream: BronzeStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        assert len(list(quarantine_requests.pending(settings, TABLE))) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quarantine_counter, "_answers", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(quarantine_counter.ask(settings, "replay", (), (), None, "tester"))
     assert list(quarantine_requests.pending(settings, TABLE)) == []
 
 
