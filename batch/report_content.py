@@ -201,7 +201,7 @@ def _streams(tables: ReportTables) -> list[Row]:
         "sum(rows_written)::bigint as rows_written, sum(rows_quarantined)::bigint as rows_quarantined, "
         "sum(coalesce(list_sum(map_values(filtered)), 0))::bigint as rows_filtered, "
         "max(last_event_at) as last_event_at, max(committed_at) as committed_at "
-        "from ledger group by stream order by stream",
+        "from ledger where kind = 'batch' group by stream order by stream",
     )
 
 

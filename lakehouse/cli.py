@@ -24,7 +24,7 @@ COMMANDS = {
     "bench": "infra.bench.commands:bench",
     "stream": "streaming.commands:stream",
     "ledger": "streaming.commands:ledger",
-    "quarantine": "streaming.commands:quarantine",
+    "quarantine": "streaming.quarantine_commands:quarantine",
     "clicks": "streaming.object_commands:clicks",
     "notifications": "streaming.object_commands:notifications",
     "notify": "streaming.notifier_commands:notify",

@@ -31,8 +31,10 @@ class OffsetRange:
 class Entry:
     """What became of one micro-batch. `rows_read = rows_written + rows_quarantined + sum(filtered)`, always.
 
-    A `gap` is no batch: an operator passed over the offsets in `ranges`, for `reason`. A `replay` put rows that had
-    been rejected into Bronze. Both keep their rows apart from those of the batches.
+    A `gap` is no batch: an operator passed over the offsets in `ranges`, for `reason`. A `replay` read rows that had
+    been rejected, and put those that are good by now into Bronze (`quarantined`: those that are still bad, and stay
+    where they are); it has no ranges, and `query_id` is that of the request. Both keep their rows apart from those of
+    the batches.
     """
 
     stream: str
@@ -65,6 +67,8 @@ class Entry:
     """Objects that were notified again and that Bronze already holds; none of their lines was read."""
     objects: dict[str, Any] = field(default_factory=dict)
     """For clicks: how many objects were read, their bytes, a digest, and up to a bound each of them."""
+    warned: dict[str, int] = field(default_factory=dict)
+    """Rows that were written although they break a rule, by rule: those that only warn."""
 
     @property
     def rows_quarantined(self) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, pushadd_to_gateway, start_http_server
+from prometheus_client.samples import Sample
 
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger_entry import Entry
@@ -35,6 +36,18 @@ LAST_BATCH = Gauge(
 )
 BEHIND = Gauge(
     "stream_offsets_behind_latest", "Offsets from the stream to the end of its topics.", ["stream"], registry=STREAMS
+)
+ROW_WARNINGS = Counter(
+    "stream_row_warnings", "Rows written although they break a rule, by rule.", ["stream", "rule"], registry=STREAMS
+)
+OPEN_ROWS = Gauge(
+    "quarantine_open_rows", "Rejected rows that wait for a decision.", ["stream", "reason"], registry=STREAMS
+)
+OLDEST_OPEN = Gauge(
+    "quarantine_oldest_open_timestamp_seconds",
+    "When the oldest rejected row that waits for a decision was rejected, in seconds since 1970.",
+    ["stream", "reason"],
+    registry=STREAMS,
 )
 OBJECTS = Counter(
     "click_objects", "Objects of the landing bucket by what became of them.", ["outcome"], registry=STREAMS
@@ -73,8 +86,29 @@ def count_batch(entry: Entry, seconds: float) -> None:
     rows = (entry.rows_written, entry.rows_quarantined, sum(entry.filtered.values()))
     for outcome, number in zip(OUTCOMES, rows, strict=True):
         ROWS.labels(entry.stream, outcome).inc(number)
+    for rule, number in entry.warned.items():
+        ROW_WARNINGS.labels(entry.stream, rule).inc(number)
     BATCH_SECONDS.labels(entry.stream).observe(seconds)
     LAST_BATCH.labels(entry.stream).set(time.time())
+
+
+def quarantine_backlog(stream: str, backlog: Mapping[str, tuple[int, float]]) -> None:
+    """By list of reasons (joined by `+`): how many rows of a stream are open, and when the oldest was rejected, in
+    seconds since 1970. A reason that has none any more shows 0 rows and no age.
+    """
+    told = {sample.labels["reason"] for sample in _samples(OPEN_ROWS) if sample.labels["stream"] == stream}
+    for reason in told - backlog.keys():
+        OPEN_ROWS.labels(stream, reason).set(0)
+    for reason in {one.labels["reason"] for one in _samples(OLDEST_OPEN) if one.labels["stream"] == stream}:
+        if reason not in backlog:
+            OLDEST_OPEN.remove(stream, reason)
+    for reason, (rows, oldest) in backlog.items():
+        OPEN_ROWS.labels(stream, reason).set(rows)
+        OLDEST_OPEN.labels(stream, reason).set(oldest)
+
+
+def _samples(gauge: Gauge) -> list[Sample]:
+    return [sample for family in gauge.collect() for sample in family.samples]
 
 
 def count_objects(outcomes: Mapping[str, int]) -> None:

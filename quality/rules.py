@@ -135,6 +135,11 @@ def warnings(rules: Sequence[Rule]) -> Column:
     return _names(_with_action(rules, Action.WARN))
 
 
+def names_of_warnings(rules: Sequence[Rule]) -> tuple[str, ...]:
+    """Names of the WARN rules: what `warnings` can hold."""
+    return tuple(rule.name for rule in _with_action(rules, Action.WARN))
+
+
 def _with_action(rules: Sequence[Rule], action: Action) -> list[Rule]:
     return [rule for rule in rules if rule.action is action]
 

@@ -7,9 +7,10 @@ entry for both in its commit.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pyspark import StorageLevel
@@ -27,7 +28,7 @@ from lakehouse.ledger_entry import Entry, OffsetRange
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from lakehouse.tables import TableSpec
-from streaming import checkpoint, continuity, rejected
+from streaming import checkpoint, continuity, kafka_source, rejected
 from streaming.counts import Counts, counted, is_good
 from streaming.expansion import Expanded
 from streaming.stamps import stamped
@@ -59,6 +60,12 @@ class BronzeStream:
     """Whether somebody waits for its rows now, so that its batches follow each other quickly."""
     expand: Callable[[DataFrame, Mark], Expanded] | None = None
     origin: tuple[str, str, str] = ("_topic", "_partition", "_offset")
+    originals: Callable[[DataFrame], DataFrame] = kafka_source.originals
+    """Rejected rows -> the raw rows that they were, for `transform`."""
+    warning_rules: tuple[str, ...] = ()
+    """Names of the row rules that only warn."""
+    turn: threading.Lock = field(default_factory=threading.Lock, compare=False)
+    """Held by whoever writes the stream's tables: a batch, or rows that come back from the quarantine."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,10 @@ class BronzeWriter:
 
         Raises `BatchDoesNotBalance`, `SourceHasGap`, `CheckpointDoesNotContinue` or `BatchChanged`.
         """
+        with self._stream.turn:
+            self._write_batch(frame, number)
+
+    def _write_batch(self, frame: DataFrame, number: int) -> None:
         started = time.monotonic()
         spark = frame.sparkSession
         append = Append(spark, self._stream.spec, self._settings)
@@ -160,7 +171,7 @@ class BronzeWriter:
         now = stamped(raw, F.lit(batch.ingested_at).cast("timestamp"), F.lit(batch.number))
         while True:
             judged = self._stream.transform(now, self._schemas)
-            seen, counts = counted(judged, self._stream.event_time)
+            seen, counts = counted(judged, self._stream.event_time, self._stream.warning_rules)
             written = append.write(seen.where(is_good()).select(*self._stream.spec.columns))
             found = counts()
             if written != found.good:
@@ -201,6 +212,7 @@ class BronzeWriter:
             duration_ms=round((time.monotonic() - started) * 1000),
             redelivered=taken.redelivered if taken else 0,
             objects=taken.to_ledger() if taken else {},
+            warned=counts.warned,
         )
         if not entry.balances or entry.offset_holes < 0:
             raise BatchDoesNotBalance(self._stream.spec.table, batch.number, promised, counts.read, entry.to_json())

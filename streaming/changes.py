@@ -13,7 +13,7 @@ from lakehouse.contracts.declared import captured_fields
 from lakehouse.contracts.policy import FieldOutcome
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
-from quality.rules import CHANGE_RULES, warnings
+from quality.rules import CHANGE_RULES, names_of_warnings, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import with_kafka_origin
@@ -32,6 +32,7 @@ def stream(captured: CapturedTable, settings: Settings) -> BronzeStream:
         event_time="source_at",
         # Connect writes in transactions; their markers use up offsets.
         has_holes=True,
+        warning_rules=names_of_warnings(CHANGE_RULES.get(captured.name, ())),
     )
 
 

@@ -14,10 +14,11 @@ from pyspark.sql import functions as F
 from lakehouse.contracts.declared import CLICK_FIELDS
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS
-from quality.rules import CLICK_RULES, broken_rules, dropped_by, warnings
+from quality.rules import CLICK_RULES, broken_rules, dropped_by, names_of_warnings, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.click_objects import ClickObjects
 from streaming.framing import MAX_BYTES
+from streaming.object_reader import FAULTS
 from streaming.writer_schemas import WriterSchemas
 
 STRICT_JSON = {"mode": "PERMISSIVE", "allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
@@ -40,6 +41,27 @@ def stream(settings: Settings) -> BronzeStream:
         expand=ClickObjects(settings).read_objects,
         # The etag is part of a line's place: an object that was overwritten has other lines.
         origin=("_source_file", "_etag", "_source_line"),
+        originals=originals,
+        warning_rules=names_of_warnings(CLICK_RULES),
+    )
+
+
+def originals(rejected: DataFrame) -> DataFrame:
+    """Rejected rows -> the lines that they were. An object that could not be read has no lines: it keeps its fault,
+    until somebody announces it again.
+    """
+    first = F.get("reasons", 0)
+    return rejected.select(
+        F.col("raw_value").cast("string").alias("value"),
+        F.col("origin_position").alias("_source_line"),
+        F.when(first.isin(*FAULTS), first).alias("_object_fault"),
+        F.col("origin").alias("_source_file"),
+        F.col("origin_etag").alias("_etag"),
+        "_topic",
+        "_partition",
+        "_offset",
+        F.col("arrived_at").alias("_kafka_at"),
+        "_batch_id",
     )
 
 

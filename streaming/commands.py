@@ -1,4 +1,4 @@
-"""Commands of the streams: run them, print the ledger, look into the quarantine."""
+"""Commands of the streams: run them, print the ledger and count it again."""
 
 from __future__ import annotations
 
@@ -46,29 +46,3 @@ def verify(settings: Settings, broker: bool) -> None:
         click.secho(str(finding), fg=None if finding.agrees else "red")
     if wrong := [finding.name for finding in findings if not finding.agrees]:
         raise ledger_verify.LedgerDiffers(wrong)
-
-
-@click.group()
-def quarantine() -> None:
-    """Rejected rows: how many, why, and their original bytes."""
-
-
-@quarantine.command("list")
-@click.pass_obj
-def list_rows(settings: Settings) -> None:
-    """Print rejected rows by stream and reason."""
-    from streaming.inspection import quarantine_lines
-
-    for line in quarantine_lines(settings):
-        click.echo(line)
-
-
-@quarantine.command("show")
-@click.argument("quarantine_id")
-@click.pass_obj
-def show_row(settings: Settings, quarantine_id: str) -> None:
-    """Print one rejected row: reasons, origin and original bytes."""
-    from streaming.inspection import rejected_row
-
-    for line in rejected_row(settings, quarantine_id):
-        click.echo(line)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from lakehouse.errors import StepFailed
 
 TIMEOUT_SECONDS = 120.0
 UNKNOWN_SCHEMA = "unknown_schema_id"
+_WARNED = "warned_"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Counts:
     unknown_schema: int
     first: datetime | None
     last: datetime | None
+    warned: dict[str, int] = field(default_factory=dict)
+    """Good rows that break a rule which only warns, by rule; rules that no row breaks are left out."""
 
     @property
     def aside(self) -> int:
@@ -38,7 +41,9 @@ def is_good() -> Column:
     return F.col("_reasons").isNull() & F.col("_filtered_as").isNull()
 
 
-def counted(judged: DataFrame, event_time: str) -> tuple[DataFrame, Callable[[], Counts]]:
+def counted(
+    judged: DataFrame, event_time: str, warning_rules: Sequence[str] = ()
+) -> tuple[DataFrame, Callable[[], Counts]]:
     """The frame that counts its rows while it is written, and the function that gives the counts afterwards."""
     observation = Observation()
     good_time = F.when(is_good(), F.col(event_time))
@@ -49,6 +54,7 @@ def counted(judged: DataFrame, event_time: str) -> tuple[DataFrame, Callable[[],
         F.count_if(F.array_contains("_reasons", UNKNOWN_SCHEMA)).alias("unknown_schema"),
         F.min(good_time).alias("first"),
         F.max(good_time).alias("last"),
+        *[F.count_if(is_good() & F.array_contains("_warnings", rule)).alias(_WARNED + rule) for rule in warning_rules],
     )
 
     def counts() -> Counts:
@@ -59,6 +65,8 @@ def counted(judged: DataFrame, event_time: str) -> tuple[DataFrame, Callable[[],
             if time.monotonic() > deadline:
                 raise StepFailed(f"Spark did not report the counts of a batch within {TIMEOUT_SECONDS:.0f} s.")
             time.sleep(0.002)
-        return Counts(**observation.get)
+        found = observation.get
+        warned = {rule: rows for rule in warning_rules if (rows := found.pop(_WARNED + rule))}
+        return Counts(**found, warned=warned)
 
     return seen, counts

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from lakehouse.contracts.declared import inventory_fields
 from lakehouse.settings import Settings
 from lakehouse.tables import INVENTORY_EVENTS
-from quality.rules import INVENTORY_RULES, broken_rules, dropped_by, warnings
+from quality.rules import INVENTORY_RULES, broken_rules, dropped_by, names_of_warnings, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import with_kafka_origin
@@ -27,6 +27,7 @@ def stream(settings: Settings) -> BronzeStream:
         transform=partial(transform, max_bytes=settings.max_record_bytes),
         event_time="occurred_at",
         is_awaited=True,
+        warning_rules=names_of_warnings(INVENTORY_RULES),
     )
 
 

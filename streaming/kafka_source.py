@@ -55,3 +55,17 @@ def with_kafka_origin(frame: DataFrame, known_ids: Mapping[int, str]) -> DataFra
             "_schema_id": F.coalesce(*known, schema_id(F.col("value"))),
         }
     )
+
+
+def originals(rejected: DataFrame) -> DataFrame:
+    """Rejected rows -> the Kafka rows that they were: the same bytes, headers, place and time."""
+    return rejected.select(
+        F.col("raw_key").alias("key"),
+        F.col("raw_value").alias("value"),
+        F.col("_topic").alias("topic"),
+        F.col("_partition").alias("partition"),
+        F.col("_offset").alias("offset"),
+        F.col("arrived_at").alias("timestamp"),
+        F.col("raw_headers").alias("headers"),
+        "_batch_id",
+    )

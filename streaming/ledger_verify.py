@@ -17,7 +17,8 @@ from lakehouse.errors import LakehouseError
 from lakehouse.kafka_offsets import TopicLog, TopicLogs, committed_records
 from lakehouse.ledger_entry import Entry, OffsetRange
 from lakehouse.settings import Settings
-from lakehouse.tables import CAPTURED, CLICK_EVENTS, SOURCE_MARKERS, STREAMS, quarantine_of
+from lakehouse.tables import CAPTURED, CLICK_EVENTS, SOURCE_MARKERS, STREAMS
+from streaming import quarantine_standing
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -61,7 +62,7 @@ def verify(settings: Settings, with_broker: bool = True) -> Iterator[Finding]:
         yield Finding(f"{stream}: batches that balance", len(batches), sum(one.balances for one in batches))
         yield Finding(f"{stream}: offsets between batches that no entry names", 0, _unnamed_offsets(entries))
         yield from _bronze(settings, stream, entries)
-        yield _quarantine(settings, stream, batches)
+        yield from _quarantine(settings, stream, entries)
         if with_broker and stream != CLICK_EVENTS.table:
             yield _broker(settings, stream, batches)
     yield from _transactions(settings)
@@ -103,14 +104,22 @@ def _microseconds(entry: Entry) -> int:
     return (datetime.fromisoformat(entry.ingested_at).replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 
 
-def _quarantine(settings: Settings, stream: str, batches: list[Entry]) -> Finding:
-    rejected = sum(one.rows_quarantined for one in batches)
-    name = quarantine_of(stream).name
-    found = 0
-    if direct_read.open_table(settings, name) is not None:
-        sql = f"""select count(distinct quarantine_id) from "ops"."quarantine/{stream}" where stage = 'bronze'"""  # noqa: S608
-        found = int(direct_read.rows(direct_read.connect(settings, name), sql)[0][0])
-    return Finding(f"{stream}: rows rejected and rows in the quarantine", rejected, found)
+def _quarantine(settings: Settings, stream: str, entries: list[Entry]) -> Iterator[Finding]:
+    """Rows that batches rejected against the rows there, and against what became of each since."""
+    rejected = sum(one.rows_quarantined for one in entries if one.kind == "batch")
+    replayed = sum(one.rows_written for one in entries if one.kind == "replay")
+    there, stands, marked = 0, Counter[str](), 0
+    if connection := quarantine_standing.connect(settings, stream):
+        of_bronze = "from standing where stage = 'bronze'"
+        there = int(direct_read.rows(connection, f"select count(distinct quarantine_id) {of_bronze}")[0][0])
+        stands = Counter(dict(direct_read.rows(connection, f"select status, count(*) {of_bronze} group by 1")))
+        # Counted in Bronze itself, whether or not a rejected row belongs to each.
+        marked = int(direct_read.rows(connection, "select count(*) from came_back")[0][0])
+    yield Finding(f"{stream}: rows rejected and rows in the quarantine", rejected, there)
+    note = ", ".join(f"{rows} {status}" for status, rows in sorted(stands.items()))
+    yield Finding(f"{stream}: rows rejected and rows open, replayed or discarded", rejected, stands.total(), note)
+    yield Finding(f"{stream}: rows replayed by the ledger and rows in Bronze that came back", replayed, marked)
+    yield Finding(f"{stream}: rows that came back and rejected rows that are replayed", marked, stands["replayed"])
 
 
 def _broker(settings: Settings, stream: str, batches: list[Entry]) -> Finding:
@@ -152,7 +161,9 @@ def _transactions(settings: Settings) -> Iterator[Finding]:
         sql = f"""select split_part(transaction_id, ':', 1), count(*) from "bronze"."{table.table}"
             where coalesce(snapshot, 'false') = 'false' group by 1"""  # noqa: S608 - the name is ours
         found = dict(direct_read.rows(connection, sql))
-        rejected = sum(one.rows_quarantined for one in direct_read.ledger_entries(settings, table.table))
+        entries = list(direct_read.ledger_entries(settings, table.table))
+        rejected = sum(one.rows_quarantined for one in entries if one.kind == "batch")
+        rejected -= sum(one.rows_written for one in entries if one.kind == "replay")
         short = sum(found.get(transaction, 0) != events for transaction, events in expected.items())
         if rejected:
             # Which transaction a rejected row belonged to can't be known: each may leave one short.

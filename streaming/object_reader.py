@@ -42,6 +42,8 @@ IN_MEMORY_BYTES = 16 * 1024 * 1024
 """Larger objects wait for their turn in a temporary file."""
 AHEAD = 3
 """Objects that a task fetches while it hands on the lines of another: hides the store's latency."""
+FAULTS = ("bad_notification", "missing_object", "overwritten_object", "wrong_size", "unreadable_object")
+"""What keeps a whole object from being read."""
 TRIES = 3
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Outcome = tuple[int, str]

@@ -30,6 +30,7 @@ from streaming import (
     inventory_events,
     kafka_source,
     low_stock,
+    quarantine_desk,
     source_markers,
 )
 from streaming.bronze_writer import BronzeStream, BronzeWriter
@@ -134,7 +135,8 @@ def run(
         log.info("streams_started", streams=[query.name for query in running], until_caught_up=until_caught_up)
         metrics.push_driver(settings, group, has_stopped_itself=False)
         try:
-            _wait(running, stopping, lister)
+            with quarantine_desk.open_for(spark, settings, chosen, registry, stopping):
+                _wait(running, stopping, lister)
         except LakehouseError:
             metrics.push_driver(settings, group, has_stopped_itself=True)
             raise
@@ -155,6 +157,7 @@ def catch_up(spark: SparkSession, settings: Settings, group: str = "all", accept
             ObjectLister(settings).announce_new()
         registry = Registry(settings, stopping)
         _wait([start(spark, settings, one, registry, True, accepted_gap) for one in chosen], stopping)
+        quarantine_desk.serve(spark, settings, chosen, registry)
 
 
 def _stop_on_signals(stopping: threading.Event) -> None:

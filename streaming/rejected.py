@@ -71,8 +71,8 @@ def commit(
     rows = _rows(aside.where(F.col("_reasons").isNotNull()), stream, logs)
     ahead = {place: held[place] for place, begin in began.items() if held.get(place, begin) > begin}
     if ahead:
-        is_held = _is_before(ahead)
-        recorded = delta_io.read(spark, spec, settings).where(is_held & ~_is_before(began)).count()
+        is_held = is_before(ahead)
+        recorded = delta_io.read(spark, spec, settings).where(is_held & ~is_before(began)).count()
         now = rows.where(is_held).count()
         if recorded != now:
             raise BatchChanged(stream.spec.table, entry.batch_id, recorded, now)
@@ -82,7 +82,7 @@ def commit(
     known.commit(append, {f"{spec.name}/{entry.query_id}": entry.batch_id} | ends, entry.to_json())
 
 
-def _is_before(positions: continuity.Positions) -> Column:
+def is_before(positions: continuity.Positions) -> Column:
     """Whether a row came from an offset below the position of its partition."""
     each = [
         (F.col("_topic") == place.topic) & (F.col("_partition") == place.partition) & (F.col("_offset") < position)

@@ -93,6 +93,11 @@ def entries(settings: Settings) -> list[Entry]:
 
 def stream_process(settings: Settings, *arguments: str, kill_at: str = "") -> subprocess.Popen[bytes]:
     """`lakehouse stream inventory` as its own process group; its output goes to `<home>/stream.log`."""
+    return cli_process(settings, "stream", "inventory", "--short-lived", *arguments, kill_at=kill_at)
+
+
+def cli_process(settings: Settings, *arguments: str, kill_at: str = "") -> subprocess.Popen[bytes]:
+    """A command of the front door, likewise."""
     environment = os.environ | {
         "LAKEHOUSE_HOME": str(settings.home),
         "LAKEHOUSE_INVENTORY_TOPIC": settings.inventory_topic,
@@ -105,7 +110,7 @@ def stream_process(settings: Settings, *arguments: str, kill_at: str = "") -> su
         environment["PYTHONPATH"] = str(TEST_BUILD)
     settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "stream.log").open("ab") as log:
-        command = [sys.executable, "-m", "lakehouse.cli", "stream", "inventory", "--short-lived", *arguments]
+        command = [sys.executable, "-m", "lakehouse.cli", *arguments]
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 

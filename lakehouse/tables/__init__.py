@@ -12,6 +12,7 @@ from lakehouse.tables.ops import (
     QUALITY_SCORES,
     RUNS,
     quarantine_of,
+    quarantine_outcomes_of,
 )
 from lakehouse.tables.silver import CLICK_KEYS, CLICKS, INVENTORY_LEVELS, SESSIONS
 from lakehouse.tables.spec import TableSpec
@@ -60,4 +61,5 @@ __all__ = [
     "CapturedTable",
     "TableSpec",
     "quarantine_of",
+    "quarantine_outcomes_of",
 ]

@@ -39,6 +39,20 @@ def quarantine_of(stream: str) -> TableSpec:
     )
 
 
+def quarantine_outcomes_of(stream: str) -> TableSpec:
+    """`ops.quarantine_outcomes/<stream>`: what each request decided about each rejected row of one stream."""
+    return TableSpec(
+        name=f"ops.quarantine_outcomes/{stream}",
+        schema=columns(
+            "quarantine_id string, request_id string, outcome string, reasons array<string>, rule_version string, "
+            "code_version string, why string, requested_by string, decided_at timestamp"
+        ),
+        keys=("quarantine_id", "request_id"),
+        comment="Replayed, still bad (with the reasons of that attempt) or discarded (with why and by whom).",
+        properties={"delta.appendOnly": "true"},
+    )
+
+
 CLICK_OBJECTS = TableSpec(
     name="ops.click_objects",
     schema=columns(

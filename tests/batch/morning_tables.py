@@ -198,6 +198,7 @@ def record_ledger(settings: Settings, day: date = DAY, lost: int = 0) -> None:
     rows = [
         {
             "stream": stream,
+            "kind": "batch",
             "query_id": "q",
             "batch_id": batch,
             "rows_promised": 1000,
@@ -214,6 +215,7 @@ def record_ledger(settings: Settings, day: date = DAY, lost: int = 0) -> None:
     types = pa.schema(
         [
             ("stream", pa.string()),
+            ("kind", pa.string()),
             ("query_id", pa.string()),
             ("batch_id", pa.int64()),
             ("rows_promised", pa.int64()),

@@ -87,8 +87,9 @@ def metric_names(expression: str) -> set[str]:
 
 def exported_names() -> set[str]:
     """Every name that our registries can show, with the suffixes of counters and histograms."""
-    metrics.count_batch(Entry("any", "q", 0, (), 1, 1, 1), 0.1)
+    metrics.count_batch(Entry("any", "q", 0, (), 1, 1, 1, warned={"any": 1}), 0.1)
     metrics.observe_progress("any", 0)
+    metrics.quarantine_backlog("any", {"bad_framing": (1, 0.0)})
     samples = {sample.name for family in metrics.STREAMS.collect() for sample in family.samples}
     return samples | set(metrics.PIPELINE) | set(metrics.DRIVER)
 
@@ -151,7 +152,9 @@ def test_nothing_is_pushed_without_a_gateway(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_page_counts_a_batch_by_what_became_of_its_rows() -> None:
     port = free_port()
     metrics.serve(Settings(metrics_port=port))
-    entry = Entry("stream_of_test", "q", 3, (), 10, 10, 6, {"missing_sku": 3}, {"tombstone": 1})
+    entry = Entry(
+        "stream_of_test", "q", 3, (), 10, 10, 6, {"missing_sku": 3}, {"tombstone": 1}, warned={"odd_email": 2}
+    )
     metrics.count_batch(entry, 0.5)
     metrics.observe_progress("stream_of_test", 42)
     metrics.count_objects({"outcome_of_test": 7})
@@ -159,6 +162,7 @@ def test_the_page_counts_a_batch_by_what_became_of_its_rows() -> None:
     assert 'stream_rows_total{outcome="written",stream="stream_of_test"} 6.0' in text
     assert 'stream_rows_total{outcome="quarantined",stream="stream_of_test"} 3.0' in text
     assert 'stream_rows_total{outcome="filtered",stream="stream_of_test"} 1.0' in text
+    assert 'stream_row_warnings_total{rule="odd_email",stream="stream_of_test"} 2.0' in text
     assert 'stream_batch_seconds_count{stream="stream_of_test"} 1.0' in text
     assert 'stream_offsets_behind_latest{stream="stream_of_test"} 42.0' in text
     assert 'click_objects_total{outcome="outcome_of_test"} 7.0' in text
