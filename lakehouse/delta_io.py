@@ -193,7 +193,6 @@ def replace(frame: DataFrame, spec: TableSpec, settings: Settings, metadata: str
 
 
 @contextmanager
-def commit_metadata(sp@contextmanager
 def commit_metadata(spark: SparkSession, entry: dict[str, Any], mark: Mark | None = None) -> Iterator[None]:
     """Give the commits inside the block this metadata (MERGE takes none as an option).
 
