@@ -20,17 +20,17 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from pyspark.sql import SparkSession
 
-from lakehouse import delta_io, direct_read
+from lakehouse import delta_io, direct_read, lease
 from lakehouse.delta_io import Mark
 from lakehouse.kafka_config import client_config
 from lakehouse.ledger_entry import Entry
+from lakehouse.object_store import s3_client
 from lakehouse.session import point_at_store
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_OBJECTS
 from streaming import click_events, queries
 from streaming.announcer import Announcer
 from streaming.object_notifications import NotifiedObject
-from streaming.object_reader import s3_client
 from streaming.object_reconciliation import Reconciliation, reconcile
 from streaming.writer_schemas import Registry
 
@@ -94,8 +94,9 @@ def settings(stack: Settings, spark: SparkSession, tmp_path_factory: pytest.Temp
 
 def catch_up(spark: SparkSession, settings: Settings) -> None:
     registry = Registry(settings, threading.Event())
-    query = queries.start(spark, settings, click_events.stream(settings), registry, until_caught_up=True)
-    query.awaitTermination()
+    stream = click_events.stream(settings)
+    with lease.hold(queries.lease_of(stream), settings) as held:
+        queries.start(spark, settings, stream, registry, held, until_caught_up=True).awaitTermination()
 
 
 @dataclass(frozen=True)
