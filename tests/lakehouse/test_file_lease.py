@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,19 +31,25 @@ def test_the_second_holder_is_refused_and_told_who_holds_it(settings: Settings) 
 def test_a_look_refuses_nobody_who_starts_at_that_moment(settings: Settings) -> None:
     is_over = threading.Event()
 
-    def look() -> None:
-        while not is_over.is_set():
-            lease.is_held("stream-a", settings)
+    def look() -> Counter[bool]:
+        found: Counter[bool] = Counter()
+        is_last = False
+        while not is_last:
+            is_last = is_over.is_set()
+            found[lease.is_held("stream-a", settings)] += 1
+        return found
 
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        for _ in range(500):
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        try:
+            for _ in range(500):
+                with lease.hold("stream-a", settings):
+                    pass
             with lease.hold("stream-a", settings):
-                pass
-    finally:
-        is_over.set()
-        looking.join()
+                is_over.set()
+                assert looking.result(timeout=30)[True]
+        finally:
+            is_over.set()
 
 
 def test_a_holder_is_waited_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
