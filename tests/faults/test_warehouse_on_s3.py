@@ -5,6 +5,9 @@ On the real S3-compatible server and Kafka.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -15,12 +18,27 @@ from lakehouse import direct_read, lease, night_step
 from lakehouse.errors import LeaseHeld
 from lakehouse.object_store import s3_client
 from lakehouse.session import point_at_store
-from lakehouse.settings import Settings
+from lakehouse.settings import PREFIX, Settings
 from streaming import inventory_events, queries
 from streaming.writer_schemas import Registry
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 FOLDER = "lake"
+LONG_STEP = """
+from datetime import date
+from lakehouse.night_step import run_step
+from lakehouse.session import build_session
+from lakehouse.settings import load_settings
+from lakehouse.spark_conf import short_lived, spark_conf
+
+def step(spark, *_):
+    print("running", flush=True)
+    return spark.range(10**15).selectExpr("sum(hash(id))").first()[0]
+
+settings = load_settings()
+spark = build_session(settings, "long-step", short_lived(spark_conf(settings)))
+run_step(spark, settings, "silver", step, date(2026, 11, 23), "night-1")
+"""
 LEASE_KEY = f"{FOLDER}/_leases/stream-inventory_events.json"
 
 
@@ -90,3 +108,32 @@ def test_two_nights_do_not_run_a_step_at_once(
     monkeypatch.setattr(night_step, "WAIT_SECONDS", 0)
     with lease.hold(night_step.LEASE, topic.settings), pytest.raises(LeaseHeld, match="night-steps"):
         night_step.run_step(spark, topic.settings, "silver", None, None, "night-1")  # type: ignore[arg-type]
+
+
+def test_a_step_of_the_night_that_lost_its_lease_ends_at_once(topic: InventoryTopic) -> None:
+    settings = topic.settings
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG_STEP],
+        env=os.environ | variables(settings) | {f"{PREFIX}LEASE_SECONDS": "4"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert "running\n" in iter(process.stdout.readline, "")
+        place = {"Bucket": settings.landing_bucket, "Key": f"{FOLDER}/_leases/{night_step.LEASE}.json"}
+        s3_client(settings).delete_object(**place)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert "LeaseLost: This process has lost the lease night-steps" in told
+    assert process.returncode == 1
+    assert direct_read.open_table(settings, "ops.runs") is None
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    own = ("home", "warehouse_uri", "s3_endpoint", "s3_region")
+    secret = {name: getattr(settings, name).get_secret_value() for name in ("s3_access_key", "s3_secret_key")}
+    found = {name: str(getattr(settings, name)) for name in own} | secret
+    return {f"{PREFIX}{name.upper()}": value for name, value in found.items()}
