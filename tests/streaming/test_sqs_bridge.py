@@ -193,9 +193,11 @@ def test_a_message_that_nobody_understands_reaches_the_topic_as_it_is(landing: L
 def test_what_kafka_did_not_take_stays_in_the_queue(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     one = landing.put("a.jsonl", "a1")
     landing.await_waiting(2)
-    with monkeypatch.context() as patch, pytest.raises(ServiceUnreachable, match="Kafka"):
+    nobody = landing.settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:9"})
+    with monkeypatch.context() as patch:
         patch.setattr(announcer, "FLUSH_SECONDS", 0.1)
-        landing.bridge(landing.settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:9"}))
+        with pytest.raises(ServiceUnreachable, match="Kafka"):
+            landing.bridge(nobody)
     landing.await_waiting(2)
     assert landing.bridge() == 1
     assert landing.said() == [Notification((one,))]
