@@ -64,6 +64,26 @@ class LeaseHeld(LakehouseError):
         )
 
 
+class LeaseLost(LakehouseError):
+    """This driver held a lease and does not any more: somebody else may write the tables."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(
+            f"This process has lost {how}. It writes nothing more. See who runs now (docs/runbooks/stream-stopped.md) "
+            "before you start it again."
+        )
+
+
+class StoreIgnoresConditions(LakehouseError):
+    """The store overwrote an object though it was told not to: no lease can be kept there."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"The store at {address} ignores `If-None-Match` on a put, so it can't keep two drivers apart. Use a store "
+            "that has conditional puts, or keep the warehouse in a folder."
+        )
+
+
 class JavaUnfit(LakehouseError):
     """The machine's Java is missing, or of a release that Spark, Kafka and Debezium do not run on."""
 

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 
 from pyspark.sql import SparkSession
 
-from lakehouse import delta_io, metrics
+from lakehouse import delta_io, lease, metrics
 from lakehouse.errors import LakehouseError
 from lakehouse.identifiers import run_id
 from lakehouse.logs import get_logger, log_to_stderr
@@ -19,12 +19,31 @@ from lakehouse.settings import Settings, load_settings
 from lakehouse.tables import RUNS
 
 log = get_logger(__name__)
+LEASE = "night-steps"
+WAIT_SECONDS = 3600.0
+"""How long a step waits for another that still runs: the first try of a task that is tried again, mostly."""
 Step = Callable[[SparkSession, Settings, date, str], int]
 """(session, settings, business date, run id) -> rows processed."""
 
 
 def run_step(spark: SparkSession, settings: Settings, name: str, step: Step, business_date: date, run: str) -> None:
-    """Run one step and write its outcome to `ops.runs`. Raises what the step raises."""
+    """Run one step alone: another that runs is waited for, and then there is nothing left to do for most.
+
+    Writes the outcome to `ops.runs`. Raises what the step raises, `LeaseHeld` after an hour, and `LeaseLost`.
+    """
+    # The merges of a step do not ask for the lease one by one: without a session none of them can commit.
+    with lease.hold(LEASE, settings, WAIT_SECONDS, when_lost=spark.stop) as held:
+        try:
+            _run_and_record(spark, settings, name, step, business_date, run)
+        except Exception:
+            # Where the lease was lost, what the step ran into is only what followed from it.
+            held.require()
+            raise
+
+
+def _run_and_record(
+    spark: SparkSession, settings: Settings, name: str, step: Step, business_date: date, run: str
+) -> None:
     started, clock = datetime.now(UTC), time.monotonic()
     rows, status, message = 0, "failed", ""
     try:

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     s3_access_key: SecretStr = SecretStr("")
     s3_secret_key: SecretStr = SecretStr("")
     """Both empty: the default credential chain of the SDK."""
+    lease_seconds: float = 60
+    """On S3, a driver that has not renewed its lease for so long is taken for dead, and another may start."""
     landing_bucket: str = "landing"
     landing_prefix: str = "clicks/"
 

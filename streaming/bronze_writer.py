@@ -24,6 +24,7 @@ from lakehouse.delta_io import Mark
 from lakehouse.errors import BatchDoesNotBalance
 from lakehouse.kafka_offsets import TopicLog, TopicLogs, committed_records
 from lakehouse.kill_points import reach
+from lakehouse.lease import Held
 from lakehouse.ledger_entry import Entry, OffsetRange
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
@@ -84,10 +85,11 @@ class _Batch:
 
 
 class BronzeWriter:
-    """The `foreachBatch` function of one stream."""
+    """The `foreachBatch` function of one stream, whose lease is held."""
 
-    def __init__(self, settings: Settings, stream: BronzeStream, registry: Registry) -> None:
+    def __init__(self, settings: Settings, stream: BronzeStream, registry: Registry, held: Held) -> None:
         self._settings = settings
+        self._held = held
         self._stream = stream
         self._registry = registry
         self._schemas = learn_in_advance(stream.topics, registry)
@@ -99,7 +101,7 @@ class BronzeWriter:
     def __call__(self, frame: DataFrame, number: int) -> None:
         """Write one micro-batch whole or not at all, or nothing when Bronze already holds it.
 
-        Raises `BatchDoesNotBalance`, `SourceHasGap`, `CheckpointDoesNotContinue` or `BatchChanged`.
+        Raises `BatchDoesNotBalance`, `SourceHasGap`, `CheckpointDoesNotContinue`, `BatchChanged` or `LeaseLost`.
         """
         with self._stream.turn:
             self._write_batch(frame, number)
@@ -121,13 +123,16 @@ class BronzeWriter:
             try:
                 entry = self._balance(expanded, batch, counts, rejected.by_name(aside) if aside else [], started)
                 if aside and entry.rows_quarantined:
+                    self._held.require()
                     rejected.commit(aside, self._stream, self._settings, entry, batch.logs, self._quarantine)
                     reach("between_targets")
                 if expanded:
+                    self._held.require()
                     expanded.remember(mark)
             finally:
                 if aside:
                     aside.unpersist()
+            self._held.require()
         except BaseException:
             append.discard()
             raise

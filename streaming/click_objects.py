@@ -14,13 +14,14 @@ from pyspark.sql.types import ArrayType, StructField, StructType
 
 from lakehouse import delta_io, metrics
 from lakehouse.delta_io import Mark
+from lakehouse.object_store import store_of
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_OBJECTS
 from lakehouse.tables.columns import columns
 from streaming import object_notifications
 from streaming.expansion import Expanded, Taken, TakenObject
 from streaming.object_notifications import NotifiedObject, key_date
-from streaming.object_reader import ITEM, LINE, Outcome, Outcomes, line_reader, store_of
+from streaming.object_reader import ITEM, LINE, Outcome, Outcomes, line_reader
 from streaming.object_register import SETTLED, Register, Version, version_of
 
 OBJECT_COST_BYTES = 256 * 1024

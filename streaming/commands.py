@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from lakehouse.settings import Settings
@@ -34,14 +36,37 @@ def ledger(context: click.Context) -> None:
         click.echo(line)
 
 
+class Objects(click.ParamType[int | None]):
+    """A number, or `all` (None)."""
+
+    name = "N|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """The number; a usage error for anything else."""
+        if value == "all":
+            return None
+        if not str(value).isdigit():
+            self.fail(f"{value!r} is neither a number nor 'all'.", param, ctx)
+        return int(value)
+
+
 @ledger.command()
 @click.option("--broker/--no-broker", default=True, help="Read the topics again as well.")
+@click.option(
+    "--objects",
+    type=Objects(),
+    default="1000",
+    show_default=True,
+    help="Read so many click objects again, or all; chosen anew each time.",
+)
 @click.pass_obj
-def verify(settings: Settings, broker: bool) -> None:
-    """Count Bronze, the quarantine and the topics again, by other means; exit code 1 when anything differs."""
+def verify(settings: Settings, broker: bool, objects: int | None) -> None:
+    """Count Bronze, the quarantine, the topics and the click objects again, by other means; exit code 1 when anything
+    differs.
+    """
     from streaming import ledger_verify
 
-    findings = list(ledger_verify.verify(settings, broker))
+    findings = list(ledger_verify.verify(settings, broker, objects))
     for finding in findings:
         click.secho(str(finding), fg=None if finding.agrees else "red")
     if wrong := [finding.name for finding in findings if not finding.agrees]:

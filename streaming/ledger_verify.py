@@ -1,14 +1,14 @@
 """`lakehouse ledger verify`: count everything again, by other means than those that wrote it.
 
 Bronze and the quarantine are counted by another engine (DuckDB on the Delta log), the topics by another client than
-Spark's, and the changes against the counts that Debezium announced for each transaction.
+Spark's, the lines of click objects in the bucket by this process, and the changes against the counts that Debezium
+announced for each transaction.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -18,28 +18,10 @@ from lakehouse.kafka_offsets import TopicLog, TopicLogs, committed_records
 from lakehouse.ledger_entry import Entry, OffsetRange
 from lakehouse.settings import Settings
 from lakehouse.tables import CAPTURED, CLICK_EVENTS, SOURCE_MARKERS, STREAMS
-from streaming import quarantine_standing
+from streaming import object_recount, quarantine_standing
+from streaming.finding import Finding
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One comparison: what was expected, what was found."""
-
-    name: str
-    expected: int
-    found: int
-    note: str = ""
-
-    @property
-    def agrees(self) -> bool:
-        """Whether both are equal."""
-        return self.expected == self.found
-
-    def __str__(self) -> str:
-        sign = "=" if self.agrees else "DIFFERS FROM"
-        return f"{self.name}: {self.expected} {sign} {self.found}{f' ({self.note})' if self.note else ''}"
 
 
 class LedgerDiffers(LakehouseError):
@@ -52,8 +34,12 @@ class LedgerDiffers(LakehouseError):
         )
 
 
-def verify(settings: Settings, with_broker: bool = True) -> Iterator[Finding]:
-    """All comparisons, stream by stream. The broker is asked for what it still holds of each batch's offsets."""
+def verify(settings: Settings, with_broker: bool = True, objects: int | None = None) -> Iterator[Finding]:
+    """All comparisons, stream by stream.
+
+    The broker is asked for what it still holds of each batch's offsets, the bucket for up to `objects` of the click
+    objects that were read (None: all).
+    """
     for stream in STREAMS:
         entries = list(direct_read.ledger_entries(settings, stream))
         if not entries:
@@ -65,6 +51,8 @@ def verify(settings: Settings, with_broker: bool = True) -> Iterator[Finding]:
         yield from _quarantine(settings, stream, entries)
         if with_broker and stream != CLICK_EVENTS.table:
             yield _broker(settings, stream, batches)
+        if stream == CLICK_EVENTS.table:
+            yield from object_recount.findings(settings, batches, objects)
     yield from _transactions(settings)
 
 

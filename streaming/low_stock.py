@@ -26,6 +26,7 @@ from lakehouse import delta_io
 from lakehouse.delta_io import Mark
 from lakehouse.errors import ServiceUnreachable
 from lakehouse.kafka_config import client_config
+from lakehouse.lease import Held
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from lakehouse.tables import ALERTS
@@ -80,8 +81,9 @@ def step(before: Episode | None, level: Level, reorder_point: int, clear_level: 
 class LowStock:
     """The `foreachBatch` function of the low-stock query."""
 
-    def __init__(self, spark: SparkSession, settings: Settings, registry: Registry) -> None:
+    def __init__(self, spark: SparkSession, settings: Settings, registry: Registry, held: Held) -> None:
         self._settings = settings
+        self._held = held
         self._registry = registry
         self._schemas = WriterSchemas()
         self._producer = Producer(client_config(settings) | {"enable.idempotence": True, "linger.ms": 2})
@@ -103,6 +105,7 @@ class LowStock:
         alerts = self._fold(self._turning_points(spark, batch), batch_id)
         if alerts:
             mark = Mark(f"{ALERTS.name}/{self._query_id}", batch_id)
+            self._held.require()
             delta_io.append_once(
                 spark.createDataFrame([tuple(one[name] for name in ALERTS.columns) for one in alerts], ALERTS.schema),
                 ALERTS,
@@ -178,8 +181,11 @@ class LowStock:
             )
 
 
-def start(spark: SparkSession, settings: Settings, registry: Registry) -> StreamingQuery:
-    """Start the query; it reads Kafka itself, so that an alert does not wait for Bronze."""
+def start(spark: SparkSession, settings: Settings, registry: Registry, held: Held) -> StreamingQuery:
+    """Start the query under the lease of the inventory stream.
+
+    It reads Kafka itself, so that an alert does not wait for Bronze.
+    """
     saved, topic = checkpoint.location(ALERTS, settings), settings.inventory_topic
     # Bronze stops at a gap until somebody accepts it; then this query must not stop for ever at the same one.
     starting = beginning.behind_losses(spark, settings, saved, topic)
@@ -187,7 +193,7 @@ def start(spark: SparkSession, settings: Settings, registry: Registry) -> Stream
     return (
         frame.writeStream.queryName("low_stock")
         .option("checkpointLocation", saved)
-        .foreachBatch(LowStock(spark, settings, registry))
+        .foreachBatch(LowStock(spark, settings, registry, held))
         .trigger(processingTime=f"{settings.trigger_seconds} seconds")
         .start()
     )

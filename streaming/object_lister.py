@@ -15,11 +15,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from lakehouse.errors import ServiceUnreachable
 from lakehouse.kafka_config import client_config
 from lakehouse.logs import get_logger
+from lakehouse.object_store import s3_client
 from lakehouse.settings import Settings
 from streaming.announcer import Announcer
 from streaming.landing_bucket import listed
 from streaming.object_notifications import NotifiedObject
-from streaming.object_reader import s3_client
 
 log = get_logger(__name__)
 POLL_SECONDS = 2.0

@@ -14,19 +14,15 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
 from typing import IO, Any
 
-import boto3
 import numpy as np
 import pyarrow as pa
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pyspark import Accumulator, AccumulatorParam
 
 from lakehouse.errors import ServiceUnreachable
-from lakehouse.settings import Settings
+from lakehouse.object_store import TRIES, Store, client_of
 
 ITEM = (
     "number int, bucket string, key string, size bigint, etag string, fault string, notification binary, "
@@ -44,7 +40,6 @@ AHEAD = 3
 """Objects that a task fetches while it hands on the lines of another: hides the store's latency."""
 FAULTS = ("bad_notification", "missing_object", "overwritten_object", "wrong_size", "unreadable_object")
 """What keeps a whole object from being read."""
-TRIES = 3
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Outcome = tuple[int, str]
 """Lines handed on, and the fault or an empty text."""
@@ -69,52 +64,6 @@ class Outcomes(AccumulatorParam[dict[int, Outcome]]):
         """The entries of both."""
         value1.update(value2)
         return value1
-
-
-@dataclass(frozen=True)
-class Store:
-    """How a worker reaches the landing store; both keys empty: the SDK's default chain."""
-
-    endpoint: str
-    region: str
-    access_key: str
-    secret_key: str
-
-    def __repr__(self) -> str:
-        # It travels to the workers, and errors print what they hold.
-        return f"Store({self.endpoint or 'AWS S3'})"
-
-
-def store_of(settings: Settings) -> Store:
-    """The landing store of the settings."""
-    access, secret = settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value()
-    return Store(settings.s3_endpoint, settings.s3_region, access, secret)
-
-
-@cache
-def client_of(store: Store) -> Any:
-    """A boto3 client, once per process: making one costs as much as reading a hundred small objects."""
-    return boto3.client(
-        "s3",
-        endpoint_url=store.endpoint or None,
-        region_name=store.region,
-        aws_access_key_id=store.access_key or None,
-        aws_secret_access_key=store.secret_key or None,
-        config=Config(
-            connect_timeout=5,
-            read_timeout=30,
-            retries={"max_attempts": TRIES, "mode": "standard"},
-            s3={"addressing_style": "path" if store.endpoint else "auto"},
-            # S3-compatible servers differ in which of the newer checksum headers they accept.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-
-
-def s3_client(settings: Settings) -> Any:
-    """The client of the settings' landing store."""
-    return client_of(store_of(settings))
 
 
 def line_reader(
@@ -166,7 +115,6 @@ def _fetch(store: Store, item: Item) -> tuple[Content, str]:
     named = item.as_py()
     if named["fault"]:
         return None, named["fault"]
-    address = store.endpoint or "AWS S3"
     cure = "Check the S3 settings and the rights on the bucket; the batch is read again at the next start"
     for tries_left in reversed(range(TRIES)):
         try:
@@ -177,11 +125,13 @@ def _fetch(store: Store, item: Item) -> tuple[Content, str]:
                 return None, "overwritten_object"
             if status == 404 and code != "NoSuchBucket":
                 return None, "missing_object"
-            raise ServiceUnreachable(f"{named['_source_file']}", address, f"{cure} ({code}).") from None
+            raise ServiceUnreachable(f"{named['_source_file']}", store.address, f"{cure} ({code}).") from None
         except BotoCoreError as error:
             # The connection broke in the middle of the body, which the client itself does not try again.
             if not tries_left:
-                raise ServiceUnreachable("The landing store", address, f"{cure} ({type(error).__name__}).") from None
+                raise ServiceUnreachable(
+                    "The landing store", store.address, f"{cure} ({type(error).__name__})."
+                ) from None
     raise AssertionError("not reached")
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from lakehouse.logs import get_logger
+from lakehouse.object_store import s3_client
 from lakehouse.settings import Settings
 from streaming.announcer import Announcer
 from streaming.landing_bucket import listed
-from streaming.object_reader import s3_client
 from streaming.object_register import settled, version_of
 
 log = get_logger(__name__)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -16,6 +17,7 @@ from lakehouse import direct_read
 from lakehouse.delta_io import Mark
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS, CLICK_OBJECTS
+from streaming.expansion import TakenObject
 from streaming.object_notifications import NotifiedObject, key_date
 
 SETTLED = ("read", "unreadable_object")
@@ -35,23 +37,36 @@ def settled(settings: Settings, days: Iterable[date | None], but_not: Mark | Non
 
     The cost is that of the days' partitions, whatever else the table holds.
     """
-    table = direct_read.open_table(settings, CLICK_OBJECTS.name)
-    if table is None:
-        return {}
     day, wanted = pc.field("landed_on"), set(days)
     is_wanted = day.isin([one for one in wanted if one])
     if None in wanted:
         is_wanted |= day.is_null()
-    columns = ["address", "etag", "size_bytes", "outcome", "_application", "_batch_id"]
-    rows = table.to_pyarrow_dataset().to_table(columns=columns, filter=is_wanted).to_pylist()
-    marks = _newest_marks(settings, {row["_application"] for row in rows})
     return {
         (row["address"], row["etag"], row["size_bytes"]): row["outcome"]
-        for row in rows
+        for row in _committed(settings, ["address", "etag", "size_bytes", "outcome"], is_wanted)
         if row["outcome"] in SETTLED
-        and row["_batch_id"] <= marks[row["_application"]]
         and (but_not is None or (row["_application"], row["_batch_id"]) != (but_not.application, but_not.batch))
     }
+
+
+def taken(settings: Settings) -> list[tuple[Mark, TakenObject]]:
+    """Each object that a batch took which Bronze holds, with the mark of the batch."""
+    columns = ["address", "etag", "size_bytes", "lines", "outcome"]
+    return [
+        (Mark(row["_application"], row["_batch_id"]), TakenObject(*(row[name] for name in columns)))
+        for row in _committed(settings, columns)
+    ]
+
+
+def _committed(settings: Settings, columns: list[str], is_wanted: Any = None) -> list[dict[str, Any]]:
+    """Rows of the table whose batch Bronze holds."""
+    table = direct_read.open_table(settings, CLICK_OBJECTS.name)
+    if table is None:
+        return []
+    arrow = table.to_pyarrow_dataset().to_table(columns=[*columns, "_application", "_batch_id"], filter=is_wanted)
+    rows = arrow.to_pylist()
+    marks = _newest_marks(settings, {row["_application"] for row in rows})
+    return [row for row in rows if row["_batch_id"] <= marks[row["_application"]]]
 
 
 def _newest_marks(settings: Settings, applications: set[str]) -> dict[str, int]:

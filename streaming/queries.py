@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import FrameType
 
@@ -16,12 +16,13 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from lakehouse import delta_io, lease, metrics
 from lakehouse.errors import LakehouseError, StepFailed
+from lakehouse.lease import Held
 from lakehouse.logs import get_logger
 from lakehouse.session import build_session
 from lakehouse.settings import Settings
 from lakehouse.spark_conf import short_lived, spark_conf
 from lakehouse.stream_progress import ProgressMetrics
-from lakehouse.tables import CAPTURED
+from lakehouse.tables import CAPTURED, INVENTORY_EVENTS
 from streaming import (
     beginning,
     changes,
@@ -79,10 +80,11 @@ def start(
     settings: Settings,
     stream: BronzeStream,
     registry: Registry,
+    held: Held,
     until_caught_up: bool,
     accepted_gap: str = "",
 ) -> StreamingQuery:
-    """Start one query; its name and checkpoint follow from the table.
+    """Start one query under its lease; its name and checkpoint follow from the table.
 
     Raises `SourceHasGap`, unless an operator accepts the gap for a reason.
     """
@@ -93,7 +95,7 @@ def start(
     writer = (
         frame.writeStream.queryName(stream.spec.table)
         .option("checkpointLocation", checkpoint.location(stream.spec, settings))
-        .foreachBatch(BronzeWriter(settings, stream, registry))
+        .foreachBatch(BronzeWriter(settings, stream, registry, held))
     )
     if until_caught_up:
         return writer.trigger(availableNow=True).start()
@@ -108,14 +110,13 @@ def run(
 
     With `accepted_gap` (an operator's reason) records that the source lost are passed over and written down.
 
-    Raises `LeaseHeld` when another driver runs one of them, and our own error when a stream stops itself.
+    Raises `LeaseHeld` when another driver runs one of them, `LeaseLost`, and our own error when a stream stops itself.
     """
     stopping = threading.Event()
     _stop_on_signals(stopping)
     chosen = streams(group, settings)
     with ExitStack() as leases:
-        for stream in chosen:
-            leases.enter_context(lease.hold(lease_of(stream), settings))
+        held = _hold_all(leases, settings, chosen)
         conf = short_lived(spark_conf(settings)) if is_short_lived else {}
         spark = build_session(settings, f"lakehouse-stream-{group}", conf | DRIVER_CONF)
         metrics.serve(settings)
@@ -128,15 +129,17 @@ def run(
         elif lister:
             threading.Thread(target=lister.run, args=(stopping,), name="object-lister", daemon=True).start()
         registry = Registry(settings, stopping)
-        running = [start(spark, settings, stream, registry, until_caught_up, accepted_gap) for stream in chosen]
+        running = [
+            start(spark, settings, one, registry, held[one.spec.table], until_caught_up, accepted_gap) for one in chosen
+        ]
         if not until_caught_up and group in ("inventory", "all"):
             in_own_pool(spark, "low_stock")
-            running.append(low_stock.start(spark, settings, registry))
+            running.append(low_stock.start(spark, settings, registry, held[INVENTORY_EVENTS.table]))
         log.info("streams_started", streams=[query.name for query in running], until_caught_up=until_caught_up)
         metrics.push_driver(settings, group, has_stopped_itself=False)
         try:
             with quarantine_desk.open_for(spark, settings, chosen, registry, stopping):
-                _wait(running, stopping, lister)
+                _wait(running, stopping, held, lister)
         except LakehouseError:
             metrics.push_driver(settings, group, has_stopped_itself=True)
             raise
@@ -151,13 +154,22 @@ def catch_up(spark: SparkSession, settings: Settings, group: str = "all", accept
     stopping = threading.Event()
     chosen = streams(group, settings)
     with ExitStack() as leases:
-        for stream in chosen:
-            leases.enter_context(lease.hold(lease_of(stream), settings))
+        held = _hold_all(leases, settings, chosen)
         if any(stream.expand for stream in chosen):
             ObjectLister(settings).announce_new()
         registry = Registry(settings, stopping)
-        _wait([start(spark, settings, one, registry, True, accepted_gap) for one in chosen], stopping)
-        quarantine_desk.serve(spark, settings, chosen, registry)
+        running = [start(spark, settings, one, registry, held[one.spec.table], True, accepted_gap) for one in chosen]
+        try:
+            _wait(running, stopping, held)
+            quarantine_desk.serve(spark, settings, chosen, registry)
+        finally:
+            # One that stopped itself must not leave the others writing without their leases.
+            _stop(running)
+
+
+def _hold_all(leases: ExitStack, settings: Settings, chosen: Iterable[BronzeStream]) -> dict[str, Held]:
+    """The lease of each stream, by its table, until the stack is closed."""
+    return {one.spec.table: leases.enter_context(lease.hold(lease_of(one), settings)) for one in chosen}
 
 
 def _stop_on_signals(stopping: threading.Event) -> None:
@@ -169,8 +181,14 @@ def _stop_on_signals(stopping: threading.Event) -> None:
         signal.signal(number, stop)
 
 
-def _wait(running: Sequence[StreamingQuery], stopping: threading.Event, lister: ObjectLister | None = None) -> None:
+def _wait(
+    running: Sequence[StreamingQuery],
+    stopping: threading.Event,
+    held: Mapping[str, Held],
+    lister: ObjectLister | None = None,
+) -> None:
     while not stopping.wait(0.2):
+        lease.require_all(held.values())
         if lister and lister.trouble:
             raise StepFailed(
                 f"The landing bucket can't be listed any more, so clicks would be missed: {lister.trouble!r}."

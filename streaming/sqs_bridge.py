@@ -14,6 +14,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lakehouse.errors import ServiceUnreachable
+from lakehouse.kill_points import reach
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from streaming import object_notifications
@@ -21,6 +22,10 @@ from streaming.announcer import Announcer
 
 log = get_logger(__name__)
 WAIT_SECONDS = 20
+LAST_WAIT_SECONDS = 2
+"""For a queue that is to be emptied. A wait, however short, makes SQS ask all of its servers: without one, "empty" may
+be said too soon.
+"""
 MOST_MESSAGES = 10
 """The most that SQS hands out at once."""
 
@@ -41,10 +46,10 @@ def sqs_client(settings: Settings, queue: str) -> Any:
 class SqsBridge:
     """Moves messages from one queue to the notifications topic."""
 
-    def __init__(self, settings: Settings, queue: str, sqs: Any = None) -> None:
+    def __init__(self, settings: Settings, queue: str) -> None:
         self._settings = settings
         self._queue = queue
-        self._sqs = sqs or sqs_client(settings, queue)
+        self._sqs = sqs_client(settings, queue)
         self._announcer = Announcer(settings)
 
     def run(self, stopping: threading.Event, until_empty: bool = False) -> int:
@@ -55,7 +60,7 @@ class SqsBridge:
         moved = 0
         while not stopping.is_set():
             try:
-                received, sent = self.move()
+                received, sent = self.move(LAST_WAIT_SECONDS if until_empty else WAIT_SECONDS)
             except ServiceUnreachable as trouble:
                 if until_empty:
                     raise
@@ -67,15 +72,19 @@ class SqsBridge:
                 break
         return moved
 
-    def move(self) -> tuple[int, int]:
-        """Receive once; returns how many messages came and how many went to Kafka. Raises `ServiceUnreachable`."""
+    def move(self, wait_seconds: int) -> tuple[int, int]:
+        """Receive once, waiting for a first message; returns how many messages came and how many went to Kafka.
+
+        Raises `ServiceUnreachable`.
+        """
         try:
             answer = self._sqs.receive_message(
-                QueueUrl=self._queue, MaxNumberOfMessages=MOST_MESSAGES, WaitTimeSeconds=WAIT_SECONDS
+                QueueUrl=self._queue, MaxNumberOfMessages=MOST_MESSAGES, WaitTimeSeconds=wait_seconds
             )
             messages = answer.get("Messages", [])
             bodies = [one["Body"].encode() for one in messages]
             sent = self._announcer.send(body for body in bodies if not self._is_test(body))
+            reach("before_leaving_the_queue")
             if messages:
                 self._delete(messages)
         except (BotoCoreError, ClientError) as error:

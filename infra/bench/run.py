@@ -7,7 +7,8 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from infra.bench import plain, workload
 from infra.bench.measure import Figures, delays, measured, percentile
 from infra.local import stack
-from lakehouse import delta_io
+from lakehouse import delta_io, lease
 from lakehouse.errors import LakehouseError
 from lakehouse.session import build_session
 from lakehouse.settings import Settings
@@ -111,27 +112,33 @@ class _Bench:
         """Delay from an event to the commit that shows it, at a steady rate."""
         found = {}
         for side in ("ours", "plain"):
-            settings = self._on_topic(f"bench.{side}.{rate}")
-            home = self._next_folder()
-            settings = settings.model_copy(update={"home": home})
-            if side == "ours":
-                (stream,) = queries.streams("inventory", settings)
-                registry = Registry(settings, threading.Event())
-                table = Path(INVENTORY_EVENTS.path(settings))
-                query = queries.start(self._spark, settings, stream, registry, until_caught_up=False)
-            else:
-                table = home / "table"
-                query = plain.start(plain.inventory(self._plain, settings), str(table), until_caught_up=False)
-            workload.publish_inventory(settings, 1)
-            _wait_for_rows(table, 1)
-            sent = workload.publish_at(settings, rate, seconds)
-            _wait_for_rows(table, 1 + sent)
-            query.stop()
+            settings = self._on_topic(f"bench.{side}.{rate}").model_copy(update={"home": self._next_folder()})
+            with self._running(side, settings) as table:
+                workload.publish_inventory(settings, 1)
+                _wait_for_rows(table, 1)
+                sent = workload.publish_at(settings, rate, seconds)
+                _wait_for_rows(table, 1 + sent)
             found[side] = sorted(delays(table, "occurred_at"))[:sent]
         for share, name in ((0.5, "p50"), (0.99, "p99")):
             ours, theirs = percentile(found["ours"], share), percentile(found["plain"], share)
             text = f"event to queryable at {rate} events/s, {name}: ours {ours:.2f} s, plain {theirs:.2f} s"
             click.secho(f"{text}, {ours / theirs:.2f}x", bold=True)
+
+    @contextmanager
+    def _running(self, side: str, settings: Settings) -> Iterator[Path]:
+        """A side's stream of inventory events for the time of the block; yields the folder of its table."""
+        if side == "plain":
+            table = settings.home / "table"
+            query = plain.start(plain.inventory(self._plain, settings), str(table), until_caught_up=False)
+            yield table
+            query.stop()
+            return
+        (stream,) = queries.streams("inventory", settings)
+        registry = Registry(settings, threading.Event())
+        with lease.hold(queries.lease_of(stream), settings) as held:
+            query = queries.start(self._spark, settings, stream, registry, held, until_caught_up=False)
+            yield Path(INVENTORY_EVENTS.path(settings))
+            query.stop()
 
     def clicks(self, megabytes: int, objects: int) -> None:
         """Throughput of a backlog of click objects."""
@@ -177,7 +184,9 @@ class _Bench:
 
         def job() -> None:
             for stream in queries.streams(group, settings):
-                queries.start(self._spark, settings, stream, registry, until_caught_up=True).awaitTermination()
+                with lease.hold(queries.lease_of(stream), settings) as held:
+                    query = queries.start(self._spark, settings, stream, registry, held, until_caught_up=True)
+                    query.awaitTermination()
 
         figures = measured(job)
         return figures, delta_io.read(self._spark, spec, settings).count()

@@ -17,9 +17,9 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from lakehouse.contracts.declared import inventory_schema
 from lakehouse.errors import ServiceUnreachable
 from lakehouse.kafka_config import client_config, registry_config
+from lakehouse.object_store import s3_client
 from lakehouse.settings import Settings
 from streaming.framing import prefix_of
-from streaming.object_reader import s3_client
 
 START = datetime.now(UTC) - timedelta(hours=1)
 KINDS = ("page_view", "product_view", "add_to_cart", "checkout", "purchase")

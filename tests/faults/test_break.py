@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from infra.breakage import kill, promise, trim
+from infra.breakage import kill, poison, promise, streams, trim
 from infra.breakage.ground import (
     Ground,
     NothingTraded,
@@ -25,15 +25,15 @@ from infra.breakage.ground import (
     stand_on,
 )
 from infra.breakage.streams import told
-from infra.demo.checks import Check
+from infra.demo.checks import Check, missing_alerts
 from infra.local import registry, stack
 from infra.local.plan import make_plan
 from infra.local.ports import free_ports
-from infra.shop.account import Account, ExpectedAlert, Level
+from infra.shop.account import Account, ExpectedAlert, Level, read_account
 from infra.shop.opening import Sizes
 from infra.shop.run import run_shop
 from infra.shop.stock import WAREHOUSES
-from lakehouse import lease
+from lakehouse import direct_read, lease
 from lakehouse.kafka_offsets import TopicLogs
 from lakehouse.ledger_entry import Entry, OffsetRange
 from lakehouse.settings import Settings, load_settings
@@ -136,15 +136,52 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
             yield stand_on(settings, silent)
 
 
+def rejected(ground: Ground) -> Counter[str]:
+    """Rejected stock events by reason, as the ledger has them."""
+    found: Counter[str] = Counter()
+    for entry in direct_read.ledger_entries(ground.settings, "inventory_events"):
+        found.update(entry.quarantined)
+    return found
+
+
+def raise_alerts(ground: Ground) -> None:
+    """Let the low-stock query catch up with what the shop's history expects: `trim` waits for that."""
+    settings = ground.settings
+    child = streams.start(ground, "inventory")
+    try:
+        child.wait_for(lambda: not missing_alerts(settings, read_account(settings)), streams.SECONDS)
+    finally:
+        child.stop()
+
+
 @pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 class TestOnTheStack:
+    """In this order: the first three leave the home as the shop's account says, the others do not."""
+
     def test_a_killed_stream_loses_nothing_and_repeats_nothing(self, ground: Ground) -> None:
         lines: list[str] = []
         kill.run(Ground(ground.settings, ground.plan, lines.append))
         assert any(line.startswith("Killed: ") for line in lines)
         assert "acknowledged event ids = ids in Bronze" in "\n".join(lines)
+
+    def test_poison_is_in_the_quarantine_by_name_and_stops_nothing(self, ground: Ground) -> None:
+        before = rejected(ground)
+        lines: list[str] = []
+        poison.run(Ground(ground.settings, ground.plan, lines.append))
+        assert rejected(ground) - before == dict.fromkeys(poison.REASONS, poison.BAD_OF_EACH)
+        assert "acknowledged event ids = ids in Bronze" in "\n".join(lines)
+
+    def test_a_trimmed_topic_stops_the_stream_until_the_gap_is_accepted(self, ground: Ground) -> None:
+        raise_alerts(ground)
+        lines: list[str] = []
+        trim.run(Ground(ground.settings, ground.plan, lines.append))
+        printed = "\n".join(lines)
+        assert "exit code 1: lakehouse: " in printed
+        assert f"({trim.REASON})" in printed
+        gaps = [one for one in direct_read.ledger_entries(ground.settings, "inventory_events") if one.kind == "gap"]
+        assert [sum(one.size for one in gap.ranges) for gap in gaps] == [trim.LOST]
 
     def test_a_loss_that_nobody_accepted_is_seen(self, ground: Ground) -> None:
         """The comparison has teeth: an acknowledged event that Bronze lacks."""

@@ -26,7 +26,7 @@ from infra.local import registry as registry_service
 from infra.local import stack as embedded
 from infra.local.plan import read_plan
 from infra.local.processes import stop
-from lakehouse import direct_read, metrics
+from lakehouse import direct_read, lease, metrics
 from lakehouse.contracts.declared import inventory_schema
 from lakehouse.errors import StepFailed
 from lakehouse.kafka_config import client_config, registry_config
@@ -183,12 +183,13 @@ def test_the_versions_of_a_subject_are_known_before_the_first_batch(
 def test_a_date_ten_years_ahead_moves_nothing_in_the_low_stock_query(
     spark: SparkSession, settings: Settings, sent: Sent, outage: Outage
 ) -> None:
-    query = low_stock.start(spark, settings, Registry(settings, threading.Event()))
-    try:
-        query.processAllAvailable()
-        progress = query.lastProgress
-    finally:
-        query.stop()
+    with lease.hold("stream-inventory_events", settings) as held:
+        query = low_stock.start(spark, settings, Registry(settings, threading.Event()), held)
+        try:
+            query.processAllAvailable()
+            progress = query.lastProgress
+        finally:
+            query.stop()
     connection = direct_read.connect(settings, "ops.alerts")
     alerts = direct_read.rows(connection, 'select kind, sequence from "ops"."alerts"')
     assert alerts == [("opened", 80)]

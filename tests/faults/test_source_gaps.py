@@ -96,9 +96,10 @@ def test_the_low_stock_query_goes_on_behind_an_accepted_gap(spark: SparkSession,
 
 def low_stock_position(spark: SparkSession, settings: Settings, registry: Registry) -> int:
     """Run the query up to the end of its topic; the next offset that it then would read."""
-    query = low_stock.start(spark, settings, registry)
-    query.processAllAvailable()
-    query.stop()
+    with lease.hold("stream-inventory_events", settings) as held:
+        query = low_stock.start(spark, settings, registry, held)
+        query.processAllAvailable()
+        query.stop()
     saved = checkpoint.location(ALERTS, settings)
     return checkpoint.committed_positions(spark, saved)[settings.inventory_topic, 0]
 

@@ -13,10 +13,10 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from lakehouse.kafka_config import client_config
+from lakehouse.object_store import s3_client
 from lakehouse.settings import Settings
 from streaming import object_lister
 from streaming.object_lister import Bookmark, ObjectLister
-from streaming.object_reader import s3_client
 
 
 class Bucket:

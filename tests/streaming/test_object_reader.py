@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from lakehouse.object_store import Store
 from streaming import object_reader
 from streaming.click_objects import _shares
-from streaming.object_reader import Store, _chunks_of_lines, _unpacked, lines_of
+from streaming.object_reader import _chunks_of_lines, _unpacked, lines_of
 
 
 def lines(content: bytes) -> list[bytes]:
