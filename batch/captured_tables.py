@@ -21,12 +21,14 @@ from lakehouse.source_cut import SourceCut
 from lakehouse.tables import CapturedTable
 
 log = get_logger(__name__)
+WAIT_SECONDS = 3600.0
+"""A retry waits for the attempt before it that still runs, and then finds nothing to do."""
 
 
 def run(spark: SparkSession, settings: Settings, table: CapturedTable, cut: SourceCut | None = None) -> int:
     """Merge what is new in Bronze, up to the cut; returns the number of change events. No new event: no commit.
 
-    Raises `LeaseHeld` while another process merges the table, and `UnknownIncarnation`.
+    Raises `LeaseHeld` when another process merges the table for an hour, and `UnknownIncarnation`.
     """
     with _ready(spark, settings, table) as memory:
         return _merge(spark, settings, table, merge_input.read(spark, settings, table, memory, cut))
@@ -40,7 +42,7 @@ def merge_given(spark: SparkSession, settings: Settings, table: CapturedTable, c
 
 @contextmanager
 def _ready(spark: SparkSession, settings: Settings, table: CapturedTable) -> Iterator[Memory]:
-    with lease.hold(f"silver-{table.name}", settings):
+    with lease.hold(f"silver-{table.name}", settings, WAIT_SECONDS):
         for spec in (table.changes, *table.merged):
             delta_io.ensure(spark, spec, settings)
         yield merge_memory.newest(spark, table, settings)
