@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     postgres_reader_user: str = "reader"
     postgres_reader_password: SecretStr = SecretStr("")
     """The role that takes the night's cut and may read, no more."""
+    postgres_read_seconds: float = 900.0
+    """Longest read of the source by a night: so long it keeps vacuum from removing dead rows."""
     postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     postgres_sslrootcert: str = ""
     postgres_sslcert: str = ""
