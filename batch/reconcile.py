@@ -5,13 +5,14 @@ mark `ops.verified`, which moves only where all buckets agree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from batch import captured_tables, quarantined_keys
 from lakehouse import canonical_form as form
 from lakehouse import delta_io, metrics
 from lakehouse.errors import LakehouseError
@@ -33,6 +34,8 @@ class Comparison:
 
     source: SourceTable
     silver: dict[int, Bucket]
+    quarantined: int = 0
+    """Rejected changes of a table that differs: their keys differ until they are replayed."""
 
     @property
     def differing(self) -> list[int]:
@@ -51,7 +54,8 @@ class Comparison:
         name, buckets = self.source.table.name, self.source.buckets
         left_out = f"; not compared: {', '.join(self.source.shape.left_out)}" if self.source.shape.left_out else ""
         rows = f"{self.source.rows} rows in Postgres, {self.silver_rows} in Silver"
-        return f"{name}: {rows}, {len(self.differing)} of {buckets} buckets differ{left_out}"
+        rejected = f", {self.quarantined} changes are in the quarantine" if self.quarantined else ""
+        return f"{name}: {rows}, {len(self.differing)} of {buckets} buckets differ{rejected}{left_out}"
 
 
 class SilverDiffers(LakehouseError):
@@ -64,10 +68,20 @@ class SilverDiffers(LakehouseError):
         )
 
 
+def merge_and_compare(
+    spark: SparkSession, settings: Settings, cut: SourceCut, tables: Sequence[SourceTable]
+) -> tuple[int, list[Comparison]]:
+    """Bring Silver to the cut and compare it with what Postgres held then; returns merged events and the outcome."""
+    merged = sum(captured_tables.run(spark, settings, one.table) for one in tables)
+    return merged, [compare(spark, settings, one) for one in tables]
+
+
 def compare(spark: SparkSession, settings: Settings, source: SourceTable) -> Comparison:
     """Count and hash Silver's table as the source was: the same columns, as many buckets."""
     rows = delta_io.read(spark, source.table.silver, settings)
     found = Comparison(source, held(rows, source))
+    if found.differing:
+        found = replace(found, quarantined=len(quarantined_keys.raw(spark, settings, source.table)))
     log.info("table_reconciled", table=source.table.name, rows=source.rows, differing_buckets=len(found.differing))
     return found
 

@@ -79,14 +79,22 @@ class SourceTable:
 def read(settings: Settings, tables: Sequence[CapturedTable] = SILVER_CAPTURED) -> tuple[SourceCut, list[SourceTable]]:
     """Take a cut, and count and hash the tables in its own transaction.
 
-    Vacuum can remove no row version of the database that died since the cut until the read has ended, so it has
-    `postgres_read_seconds` for all tables together. Raises `ServiceUnreachable` and `SourceNotReadable`.
+    Raises `ServiceUnreachable` and `SourceNotReadable`.
+    """
+    with reading(settings) as (connection, cut):
+        return cut, count(connection, settings, tables)
+
+
+def count(connection: Reading, settings: Settings, tables: Sequence[CapturedTable]) -> list[SourceTable]:
+    """Count and hash the tables as the connection's transaction sees them, in `postgres_read_seconds` for all together.
+
+    Raises `SourceNotReadable`.
     """
     deadline = time.monotonic() + settings.postgres_read_seconds
-    with reading(settings) as (connection, cut):
-        found = [_read_table(connection, table, deadline) for table in tables]
-    log.info("source_read", snapshot=cut.snapshot, rows={one.table.name: one.rows for one in found})
-    return cut, found
+    found = [_read_table(connection, table, deadline) for table in tables]
+    seconds = {one.table.name: round(one.seconds, 1) for one in found}
+    log.info("source_read", rows={one.table.name: one.rows for one in found}, seconds=seconds)
+    return found
 
 
 def keys(
