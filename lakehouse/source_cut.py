@@ -88,8 +88,8 @@ class SourceCut:
 
         `transaction_id` is Bronze's: `xid` or `xid:lsn`, with an id of 32 bits whose epoch is restored from the
         snapshot, or one of 64. Right for changes of up to three billion transactions before the cut and one billion
-        after it. A row without a transaction (null) was read by an incremental snapshot and shows the table as of
-        `sent_at` (Bronze's `commit_lsn`): it is visible if that is not behind the cut's own position, or not given.
+        after it. Give null for a row that a snapshot read (`op` = `r`): it shows the table as of `sent_at` (Bronze's
+        `lsn`), and is visible if that is not behind the cut's own position, or not given.
         """
         given = F.split_part(transaction_id, F.lit(":"), F.lit(1)).try_cast("bigint")
         distance = F.pmod(given - self.xmax, F.lit(EPOCH))

@@ -91,4 +91,4 @@ def test_a_request_names_exactly_its_keys_quoted() -> None:
 def test_a_request_for_a_composite_key_keeps_its_parts_together() -> None:
     pair = replace(ORDERS, keys=("order_id", "order_date"))
     condition = repair.request(pair, SHAPE, [(-1, date(2026, 11, 23))])["data"]["additional-conditions"][0]["filter"]
-    assert condition == '("order_id", "order_date") in ((-1, \'2026-11-23\'::date))'
+    assert condition == '("order_id", "order_date") in (( -1, \'2026-11-23\'::date))'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
@@ -10,11 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from batch import night, reconcile_now, repair
+from batch import night, reconcile_commands, reconcile_now, repair
 from batch.reconcile import SilverDiffers
 from batch.reconcile_now import Outcome
 from lakehouse import arrival, delta_io, night_cut, source_cut, source_rows
@@ -146,6 +148,18 @@ def test_damage_to_silver_is_found_down_to_the_key(
     assert [(one.key, one.kind) for one in outcome.keys] == [((FIRST + number,), kind) for number, kind in expected]
     assert [one.source.table.name for one in outcome.tables if one.differing] == ["orders"]
     assert delta_io.read(spark, VERIFIED, lake).where("table_name = 'orders'").first() == mark
+
+
+def test_the_command_names_the_keys_and_ends_with_code_1(
+    spark: SparkSession, lake: Settings, orders: DeltaTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile_now, "run_streams", lambda *_: nothing)
+    change(orders, 13)
+    ended = CliRunner().invoke(reconcile_commands.reconcile, ["--table", "orders", "--show-keys"], obj=lake)
+    assert ended.exit_code == 1, ended.output
+    assert re.search(r"orders: \d+ rows in Postgres, \d+ in Silver, 1 of 256 buckets differ", ended.output)
+    assert f"orders order_id={FIRST + 13}: changed" in ended.output
+    assert "customers" not in ended.output
 
 
 def test_a_night_that_differs_ends_before_gold(spark: SparkSession, lake: Settings, orders: DeltaTable) -> None:
