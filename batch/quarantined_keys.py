@@ -9,6 +9,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import SerializationError
 from pyspark.sql import SparkSession
 
+from batch import unmergeable
 from lakehouse import delta_io
 from lakehouse.kafka_config import registry_config
 from lakehouse.settings import Settings
@@ -17,10 +18,10 @@ from lakehouse.tables import CapturedTable, quarantine_of
 
 def raw(spark: SparkSession, settings: Settings, table: CapturedTable) -> list[bytes | None]:
     """The Kafka key of each rejected change."""
-    quarantine = quarantine_of(table.changes.table)
-    if not delta_io.exists(spark, quarantine, settings):
-        return []
-    return [row["raw_key"] for row in delta_io.read(spark, quarantine, settings).select("raw_key").collect()]
+    # Rejected on the way to Bronze, and rejected on the way to Silver.
+    both = (quarantine_of(table.changes.table), unmergeable.quarantine(table))
+    found = [delta_io.read(spark, spec, settings) for spec in both if delta_io.exists(spark, spec, settings)]
+    return [row["raw_key"] for rows in found for row in rows.select("raw_key").collect()]
 
 
 def of(spark: SparkSession, settings: Settings, table: CapturedTable) -> set[tuple[str, ...]]:

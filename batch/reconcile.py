@@ -12,7 +12,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from batch import captured_tables, quarantined_keys
+from batch import captured_tables, merge_memory, quarantined_keys
 from lakehouse import canonical_form as form
 from lakehouse import delta_io, metrics
 from lakehouse.errors import LakehouseError
@@ -68,11 +68,29 @@ class SilverDiffers(LakehouseError):
         )
 
 
+class SilverIsLater(LakehouseError):
+    """Silver was brought to a later cut than the one that it is to be compared with."""
+
+    def __init__(self, table: str, silver: SourceCut, cut: SourceCut) -> None:
+        super().__init__(
+            f"Silver's {table} is of the cut of {silver.taken_at:%Y-%m-%d %H:%M:%S} UTC, later than the run's own of "
+            f"{cut.taken_at:%Y-%m-%d %H:%M:%S} UTC: a later night or `lakehouse reconcile` has merged since. Run the "
+            "night from its step `bronze`, which takes a new cut."
+        )
+
+
 def merge_and_compare(
     spark: SparkSession, settings: Settings, cut: SourceCut, tables: Sequence[SourceTable]
 ) -> tuple[int, list[Comparison]]:
-    """Bring Silver to the cut and compare it with what Postgres held then; returns merged events and the outcome."""
-    merged = sum(captured_tables.run(spark, settings, one.table) for one in tables)
+    """Bring Silver to the cut and compare it with what Postgres held then; returns merged events and the outcome.
+
+    Raises `SilverIsLater`.
+    """
+    merged = sum(captured_tables.run(spark, settings, one.table, cut) for one in tables)
+    for one in tables:
+        at = merge_memory.newest(spark, one.table, settings).cut
+        if at and at.incarnation == cut.incarnation and at.is_later_than(cut):
+            raise SilverIsLater(one.table.name, at, cut)
     return merged, [compare(spark, settings, one) for one in tables]
 
 

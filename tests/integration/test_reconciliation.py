@@ -16,8 +16,8 @@ from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from batch import night, reconcile_commands, reconcile_now, repair
-from batch.reconcile import SilverDiffers
+from batch import night, reconcile, reconcile_commands, reconcile_now, repair
+from batch.reconcile import SilverDiffers, SilverIsLater
 from batch.reconcile_now import Outcome
 from lakehouse import arrival, delta_io, night_cut, source_cut, source_rows
 from lakehouse.arrival import ChangesNotInBronze
@@ -200,10 +200,14 @@ def test_a_transaction_that_stays_open_across_the_cut_is_not_of_it(
     changes = delta_io.read(spark, ORDERS.changes, lake).where(F.col("key")["order_id"] > FIRST + 1000)
     seen = changes.select(F.col("key")["order_id"] - FIRST, cut.sees(F.col("transaction_id"))).collect()
     assert dict(map(tuple, seen)) == {1001: False, 1002: False, 1003: True, 1004: False, 1005: False}
+    _, (at_the_cut,) = reconcile.merge_and_compare(spark, lake, cut, [before])
+    assert at_the_cut.differing == []
     assert source_cut.take(lake).is_later_than(cut)
     after = compare(spark, lake)
     assert after.agrees
     assert next(one.source.rows for one in after.tables if one.source.table is ORDERS) == before.rows + 4
+    with pytest.raises(SilverIsLater, match="takes a new cut"):
+        reconcile.merge_and_compare(spark, lake, cut, [before])
 
 
 def test_lost_and_changed_rows_are_repaired_by_way_of_kafka_and_bronze(
