@@ -21,7 +21,6 @@ from lakehouse.source_cut import SourceCut, reading
 from lakehouse.tables import CapturedTable
 
 STREAM = (sys.executable, "-m", "lakehouse.cli", "stream", "changes", "--until-caught-up", "--short-lived")
-STREAM_SECONDS = 1800.0
 CatchUp = Callable[[], None]
 
 
@@ -47,7 +46,7 @@ def run_streams(settings: Settings, tables: Sequence[CapturedTable]) -> CatchUp:
         # Named as the stream names it.
         if any(lease.is_held(f"stream-{table.changes.table}", settings) for table in tables):
             return
-        ended = subprocess.run(STREAM, capture_output=True, text=True, check=False, timeout=STREAM_SECONDS)
+        ended = subprocess.run(STREAM, capture_output=True, text=True, check=False)
         if ended.returncode:
             last = (ended.stderr.strip().splitlines() or ["it gave no reason"])[-1]
             raise StepFailed(f"`lakehouse stream changes --until-caught-up` failed: {last}")
@@ -86,11 +85,15 @@ def compare(
 
 
 def ask_for_repair(spark: SparkSession, settings: Settings, outcome: Outcome) -> dict[str, int]:
-    """Ask for the rows of an outcome with keys, and write it down; returns table -> rows that came."""
+    """Ask for the rows of an outcome with keys, and write it down; returns table -> rows that came.
+
+    Raises `RowsNotReadAgain` where not all came, after that was written down too.
+    """
     came = {}
     for one in outcome.tables:
         name = one.source.table.name
         if found := [key for key in outcome.keys if key.table.name == name]:
             came[name] = repair.ask(settings, found, one.source.shape)
             repair.record(spark, settings, outcome.run, name, found, came[name], outcome.cut)
+            repair.require_all(settings, found, came[name])
     return came

@@ -2,7 +2,7 @@
 through a topic. So a repair comes by way of Kafka and Bronze like every other row, and nothing is written to Postgres.
 
 A snapshot can only bring rows that are there. A doubled row, and one that Postgres does not have, are named and left:
-they are faults of the merge, and `silver.<table>` is made anew from Bronze.
+somebody wrote beside the merge, or it has a fault, and `lakehouse batch rebuild TABLE` makes it anew from Bronze.
 """
 
 from __future__ import annotations
@@ -41,35 +41,46 @@ BEAT_SECONDS = 2.0
 class RowsNotReadAgain(LakehouseError):
     """Debezium did not send all rows that it was asked for."""
 
-    def __init__(self, table: str, came: int, asked: int, topic: str, seconds: float) -> None:
+    def __init__(self, table: str, came: int, asked: int, topic: str) -> None:
         super().__init__(
-            f"Of {asked} rows of {table} that the connector was asked to read again, {came} came within {seconds:.0f} "
-            f"s. Does it run, with signal.kafka.topic={topic} and signal.enabled.channels=kafka (`lakehouse status`, "
-            "`lakehouse logs connect`)? Rows that were deleted since do not come: compare again."
+            f"Of {asked} rows of {table} that the connector was asked to read again, {came} came within "
+            f"{TIMEOUT_SECONDS:.0f} s. Does it run, with signal.kafka.topic={topic} and "
+            "signal.enabled.channels=kafka (`lakehouse status`, `lakehouse logs connect`)? Rows that were deleted "
+            "since do not come: compare again."
         )
 
 
 def ask(settings: Settings, found: Sequence[Difference], shape: Shape, timeout_seconds: float = TIMEOUT_SECONDS) -> int:
-    """Ask Debezium for the lost and changed rows of one table, and wait until they are in Kafka; returns how many.
+    """Ask Debezium for the lost and changed rows of one table, and wait until they are in Kafka; returns how many came.
 
-    Raises `RowsNotReadAgain` and `ServiceUnreachable`.
+    Raises `ServiceUnreachable`.
     """
-    wanted = [one for one in found if one.kind in REPAIRABLE]
+    wanted = repairable(found)
     if not wanted:
         return 0
     table = wanted[0].table
     topic = table.topic(settings)
-    ends = end_offsets(settings, [topic])
     try:
+        ends = end_offsets(settings, [topic])
         for start in range(0, len(wanted), KEYS_PER_REQUEST):
             _send(settings, request(table, shape, [one.key for one in wanted[start : start + KEYS_PER_REQUEST]]))
         came = _wait(settings, table, {one.key for one in wanted}, ends, timeout_seconds)
     except KafkaException as error:
         raise ServiceUnreachable("Kafka", settings.kafka_bootstrap_servers, f"Topic {topic}: {error}") from None
-    if came < len(wanted):
-        raise RowsNotReadAgain(table.name, came, len(wanted), settings.signals_topic, timeout_seconds)
-    log.info("rows_read_again", table=table.name, rows=came)
+    log.info("rows_read_again", table=table.name, asked=len(wanted), rows=came)
     return came
+
+
+def repairable(found: Sequence[Difference]) -> list[Difference]:
+    """The differences that reading again can mend."""
+    return [one for one in found if one.kind in REPAIRABLE]
+
+
+def require_all(settings: Settings, found: Sequence[Difference], came: int) -> None:
+    """Raise `RowsNotReadAgain` when fewer rows came than were asked for."""
+    asked = len(repairable(found))
+    if came < asked:
+        raise RowsNotReadAgain(found[0].table.name, came, asked, settings.signals_topic)
 
 
 def request(table: CapturedTable, shape: Shape, keys: Sequence[tuple[object, ...]]) -> dict[str, Any]:
