@@ -1,6 +1,6 @@
 """The night's batch steps: `python batch/night.py STEP... --business-date D --run-id R`. Each is safe to run again.
 
-silver  merge Silver up to what Bronze holds, check Silver
+silver  merge Silver, compare it with what Postgres held at the night's cut, check Silver
 gold    build the candidate with dbt, check it, score the night, publish what passed
 """
 
@@ -15,13 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pyspark.sql import SparkSession
 
-from batch import captured_tables, clicks, inventory_levels, sessions
+from batch import clicks, inventory_levels, reconcile, sessions
 from batch.gold import build_candidate
 from batch.publish import publish
-from lakehouse import metrics, night_step
+from lakehouse import metrics, night_cut, night_step
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
-from lakehouse.tables import SILVER_CAPTURED
 from quality import gate, validation
 from quality.score import record_scores
 
@@ -29,8 +28,11 @@ log = get_logger(__name__)
 
 
 def silver(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
-    """Silver holds what Bronze holds. Returns the number of merged events."""
-    merged = sum(captured_tables.run(spark, settings, table) for table in SILVER_CAPTURED)
+    """Silver equals the source at the night's cut. Returns the number of merged events."""
+    cut, tables = night_cut.recorded(spark, settings, run_id)
+    merged, found = reconcile.merge_and_compare(spark, settings, cut, tables)
+    reconcile.record(spark, settings, run_id, business_date, cut, found)
+    reconcile.require_agreement(found)
     merged += inventory_levels.run(spark, settings) + clicks.run(spark, settings)
     sessions.run(spark, settings)
     gate.require(spark, settings, "silver", business_date, run_id)

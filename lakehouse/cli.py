@@ -29,6 +29,7 @@ COMMANDS = {
     "notifications": "streaming.object_commands:notifications",
     "notify": "streaming.notifier_commands:notify",
     "batch": "batch.commands:batch",
+    "reconcile": "batch.reconcile_commands:reconcile",
     "bi": "batch.bi_commands:bi",
     "report": "batch.report_commands:report",
     "quality": "quality.commands:quality",

@@ -70,6 +70,13 @@ STOPPED = "stream_has_stopped_itself"
 DRIVER = {STOPPED: "1 when the driver of these streams ended because a promise did not hold, 0 once it runs again."}
 """What a driver of streams pushes when it starts and when it gives up: name -> what it means."""
 
+RECONCILED = {
+    "reconciliation_differing_buckets": "Key buckets of the table that differed from Postgres when last compared.",
+    "reconciliation_verified_timestamp_seconds": "Moment of the cut through which the table was last seen to equal "
+    "Postgres, in seconds since 1970.",
+}
+"""What a comparison with Postgres pushes, by table: name -> what it means."""
+
 
 class MetricsPortBusy(LakehouseError):
     """Another process listens on the port of the streams' metrics page."""
@@ -167,6 +174,18 @@ def push_run(
 def push_score(settings: Settings, pipeline: str, score: float) -> None:
     """Push a quality score alone (0 to 100), where the run that it belongs to is still going on."""
     _push(settings, pipeline, {"pipeline_quality_score": score})
+
+
+def push_reconciliation(settings: Settings, differing: Mapping[str, int], verified_at: Mapping[str, float]) -> None:
+    """Push how many buckets of each table differ, and for those that agree the moment of the cut (seconds)."""
+    for table, buckets in differing.items():
+        values = {"reconciliation_differing_buckets": float(buckets)}
+        if table in verified_at:
+            values["reconciliation_verified_timestamp_seconds"] = verified_at[table]
+        registry = CollectorRegistry()
+        for name, value in values.items():
+            Gauge(name, RECONCILED[name], ["table"], registry=registry).labels(table).set(value)
+        _send(settings, {"table": table}, registry)
 
 
 def push_driver(settings: Settings, group: str, has_stopped_itself: bool) -> None:

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     click_objects_topic: str = "clicks.objects"
     source_topic_prefix: str = "shop"
     """Debezium's `topic.prefix`: change topics are `<prefix>.public.<table>`."""
+    signals_topic: str = "shop.signals"
+    """Where the connector takes requests to read rows again: its `signal.kafka.topic`."""
 
     schema_registry_url: str = "http://127.0.0.1:29081/apis/ccompat/v7"
     schema_registry_username: str = ""
@@ -70,6 +72,8 @@ class Settings(BaseSettings):
     postgres_reader_user: str = "reader"
     postgres_reader_password: SecretStr = SecretStr("")
     """The role that takes the night's cut and may read, no more."""
+    postgres_read_seconds: float = 900.0
+    """Longest read of the source by a night: so long it keeps vacuum from removing dead rows."""
     postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     postgres_sslrootcert: str = ""
     postgres_sslcert: str = ""

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import psycopg
+from psycopg import sql
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
@@ -82,12 +83,13 @@ class SourceCut:
         """The transactions between the two that were open."""
         return frozenset(int(one) for one in self.snapshot.split(":")[2].split(",") if one)
 
-    def sees(self, transaction_id: Column) -> Column:
+    def sees(self, transaction_id: Column, sent_at: Column | None = None) -> Column:
         """Whether the transaction of a change is visible: true or false, never null.
 
         `transaction_id` is Bronze's: `xid` or `xid:lsn`, with an id of 32 bits whose epoch is restored from the
-        snapshot, or one of 64. A change without a transaction (null) is visible: a snapshot read it. Right for
-        changes of up to three billion transactions before the cut and one billion after it.
+        snapshot, or one of 64. Right for changes of up to three billion transactions before the cut and one billion
+        after it. Give null for a row that a snapshot read (`op` = `r`): it shows the table as of `sent_at` (Bronze's
+        `lsn`), and is visible if that is not behind the cut's own position, or not given.
         """
         given = F.split_part(transaction_id, F.lit(":"), F.lit(1)).try_cast("bigint")
         distance = F.pmod(given - self.xmax, F.lit(EPOCH))
@@ -96,7 +98,8 @@ class SourceCut:
         # One literal, whatever the number of open transactions: a list of thousands would make a plan of thousands.
         is_open = F.find_in_set(xid.cast("string"), F.lit(",".join(map(str, sorted(self.open))))) > 0
         is_visible = F.when(xid < self.xmin, True).when(xid >= self.xmax, False).otherwise(~is_open)
-        return F.when(given.isNull(), True).otherwise(is_visible)
+        was_read_before = F.lit(True) if sent_at is None else F.coalesce(sent_at <= self.lsn, F.lit(True))
+        return F.when(given.isNull(), was_read_before).otherwise(is_visible)
 
     def has_seen(self, xid: int) -> bool:
         """The same for one id of 64 bits, without Spark."""
@@ -111,15 +114,29 @@ class SourceCut:
         return self.xmax > other.xmax or (self.xmax == other.xmax and self.open < other.open)
 
 
+class CutNotTaken(LakehouseError):
+    """Postgres answers and gives no snapshot of itself."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"Postgres gives no cut: {found}. It must be the primary, and the role of LAKEHOUSE_POSTGRES_READER_USER "
+            "must be allowed to connect (infra/postgres/1_roles.sql)."
+        )
+
+
 def take(settings: Settings) -> SourceCut:
-    """The cut of this moment. Raises `ServiceUnreachable`."""
+    """The cut of this moment. Raises `ServiceUnreachable` and `CutNotTaken`."""
     with reading(settings) as (_, cut):
         return cut
 
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[tuple[Reading, SourceCut]]:
-    """A connection whose one transaction reads the source as of the cut, and that cut. Raises `ServiceUnreachable`."""
+    """A connection whose one transaction reads the source as of the cut, and that cut.
+
+    Raises `ServiceUnreachable` and `CutNotTaken`. As long as it is open, vacuum can remove no row version of the
+    database that died since the cut. Postgres itself ends it when nothing was read for `postgres_read_seconds`.
+    """
     try:
         connection = psycopg.connect(**settings.postgres_reader_conninfo, connect_timeout=10)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
@@ -129,11 +146,17 @@ def reading(settings: Settings) -> Iterator[tuple[Reading, SourceCut]]:
     with connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        yield connection, _cut(connection)
+        yield connection, _cut(connection, settings.postgres_read_seconds)
 
 
-def _cut(connection: Reading) -> SourceCut:
-    row = connection.execute(CUT).fetchone()
+def _cut(connection: Reading, seconds: float) -> SourceCut:
+    # Setting a limit takes no snapshot: the next statement does.
+    limit_ms = sql.Literal(max(1, int(seconds * 1000)))
+    try:
+        connection.execute(sql.SQL("set local idle_in_transaction_session_timeout = {}").format(limit_ms))
+        row = connection.execute(CUT).fetchone()
+    except psycopg.Error as error:
+        raise CutNotTaken(str(error).splitlines()[0]) from None
     assert row is not None
     snapshot, lsn, incarnation, taken_at = row
     assert isinstance(taken_at, datetime)

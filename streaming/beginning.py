@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 import lakehouse
 from lakehouse import delta_io
+from lakehouse import positions as bronze_positions
 from lakehouse.append import Append
 from lakehouse.kafka_offsets import TopicLog, TopicLogs
 from lakehouse.ledger_entry import Entry, OffsetRange
@@ -33,7 +34,7 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
     Raises `SourceHasGap` when the source lacks what Bronze needs next and nobody accepted that.
     """
     logs = TopicLogs(settings).describe(stream.topics)
-    positions = continuity.places(Append(spark, stream.spec, settings).positions())
+    positions = bronze_positions.places(Append(spark, stream.spec, settings).positions())
     saved = checkpoint.location(stream.spec, settings)
     if found := continuity.gaps(positions, logs):
         if not accepted_gap:
@@ -65,7 +66,7 @@ def behind_losses(spark: SparkSession, settings: Settings, saved: str, topic: st
     return {topic: goes_on}
 
 
-def _offsets(positions: continuity.Positions, logs: Mapping[str, TopicLog]) -> Offsets:
+def _offsets(positions: bronze_positions.Positions, logs: Mapping[str, TopicLog]) -> Offsets:
     """Every partition of today: at Bronze's position, or at its beginning when Bronze does not know it yet."""
     begins: Offsets = {topic: dict(one.begins) for topic, one in logs.items()}
     for place, position in positions.items():
@@ -79,15 +80,15 @@ def _pass_over(
     settings: Settings,
     spec: TableSpec,
     found: list[continuity.Gap],
-    positions: continuity.Positions,
+    positions: bronze_positions.Positions,
     logs: Mapping[str, TopicLog],
     reason: str,
-) -> continuity.Positions:
+) -> bronze_positions.Positions:
     """Write the gap into Bronze's ledger and move the positions behind it; returns the new positions."""
     moved: dict[str, int] = {}
     after = dict(positions)
     for gap in found:
-        moved[gap.place.application] = continuity.CLOSED
+        moved[gap.place.application] = bronze_positions.CLOSED
         del after[gap.place]
         if gap.place.topic in logs:
             now = replace(gap.place, topic_id=logs[gap.place.topic].topic_id)

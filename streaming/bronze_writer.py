@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 import lakehouse
 from lakehouse import metrics
+from lakehouse import positions as bronze_positions
 from lakehouse.append import Append, KnownPositions
 from lakehouse.delta_io import Mark
 from lakehouse.errors import BatchDoesNotBalance
@@ -152,7 +153,7 @@ class BronzeWriter:
     def _is_committed(self, append: Append, batch: _Batch) -> bool:
         """Whether Bronze holds this batch already. Raises when the batch does not continue what Bronze holds."""
         applications = self._bronze.at(append)
-        positions = continuity.places(applications)
+        positions = bronze_positions.places(applications)
         if gaps := continuity.gaps(positions, batch.logs):
             raise continuity.SourceHasGap(self._stream.spec.table, gaps)
         is_marked = applications.get(self._mark, -1) >= batch.number
@@ -230,7 +231,7 @@ class BronzeWriter:
         return entry
 
     def _commit(self, append: Append, batch: _Batch, entry: Entry) -> None:
-        ends = continuity.applications(continuity.ends(batch.ranges, batch.logs))
+        ends = bronze_positions.applications(continuity.ends(batch.ranges, batch.logs))
         self._bronze.commit(append, {self._mark: batch.number} | ends, entry.to_json())
 
     def _tell(self, entry: Entry, seconds: float) -> None:

@@ -15,7 +15,6 @@ from lakehouse.settings import Settings
 from streaming import checkpoint, queries
 from streaming.bronze_writer import BronzeStream
 from streaming.object_lister import ObjectLister
-from streaming.source_beat import prove_arrival
 
 log = get_logger(__name__)
 TIMEOUT_SECONDS = 300.0
@@ -46,11 +45,10 @@ class ObjectsNotAnnounced(LakehouseError):
 
 
 def catch_up(spark: SparkSession, settings: Settings) -> None:
-    """Return when Bronze holds everything that Postgres, Kafka and the landing bucket held at the call.
+    """Return when Bronze holds everything that Kafka and the landing bucket held at the call.
 
-    Raises `ChangesDoNotArrive`, `StreamsAreBehind`, or what a stream raises.
+    Raises `StreamsAreBehind`, or what a stream raises.
     """
-    prove_arrival(settings)
     streams = queries.streams("all", settings)
     if any(lease.is_held(queries.lease_of(stream), settings) for stream in streams):
         _wait_for_running(spark, settings, streams)

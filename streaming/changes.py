@@ -107,7 +107,8 @@ def _change(schema_id: int, values: Plan) -> Column:
             # A delete under REPLICA IDENTITY DEFAULT carries invented values in `before`; only its key is used later.
             _image(value["before"], outcomes).alias("before"),
             _image(value["after"], outcomes).alias("after"),
-            source["lsn"].alias("lsn"),
+            # A row that an incremental snapshot read has no change of its own: it stands where the log was then.
+            F.coalesce(source["lsn"], F.get_json_object(sequence, "$[1]").try_cast("bigint")).alias("lsn"),
             F.get_json_object(sequence, "$[0]").try_cast("bigint").alias("commit_lsn"),
             sequence.alias("sequence"),
             F.coalesce(transaction["id"], source["txId"].cast("string")).alias("transaction_id"),

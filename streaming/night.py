@@ -1,7 +1,7 @@
 """The night's Bronze step: `python streaming/night.py bronze --business-date D --run-id R`. Safe to run again.
 
-bronze  prove that the source's changes are in Kafka, catch up (or wait for the streams that run), find the
-click objects that nobody announced, project the ledger, check Bronze
+bronze  take the cut of the source, prove that its changes are in Kafka, catch up (or wait for the streams that run),
+find the click objects that nobody announced, project the ledger, check Bronze
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse import ledger, night_step
+from lakehouse import arrival, ledger, night_cut, night_step, source_rows
 from lakehouse.settings import Settings
 from quality import gate, validation
 from streaming.catch_up import catch_up
@@ -24,10 +24,15 @@ from streaming.object_reconciliation import nights_days, reconcile
 
 
 def bronze(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
-    """Everything that the sources hold now is in Bronze and accounted for. Returns the rows that the ledger
-    accounts for.
+    """The night has its cut, and everything that the sources held then is in Bronze and accounted for. Returns the
+    rows that the ledger accounts for.
     """
+    cut, tables = source_rows.read(settings)
+    night_cut.record(spark, settings, run_id, business_date, cut, tables)
+    # After the cut: what it shows was committed before the heartbeat.
+    ends = arrival.ends_after_beat(settings)
     catch_up(spark, settings)
+    arrival.wait_for_bronze(spark, settings, ends)
     if reconcile(settings, nights_days(business_date)).announced:
         catch_up(spark, settings)
     entries = ledger.project(spark, settings)

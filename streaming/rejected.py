@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse import delta_io
+from lakehouse import positions as bronze_positions
 from lakehouse.append import Append, KnownPositions
 from lakehouse.errors import LakehouseError
 from lakehouse.kafka_offsets import TopicLog
@@ -66,7 +67,7 @@ def commit(
     spec = quarantine_of(stream.spec.table)
     delta_io.ensure(spark, spec, settings)
     append = Append(spark, spec, settings)
-    held = continuity.places(known.at(append))
+    held = bronze_positions.places(known.at(append))
     began = continuity.begins(entry.ranges, logs)
     rows = _rows(aside.where(F.col("_reasons").isNotNull()), stream, logs)
     ahead = {place: held[place] for place, begin in began.items() if held.get(place, begin) > begin}
@@ -78,11 +79,11 @@ def commit(
             raise BatchChanged(stream.spec.table, entry.batch_id, recorded, now)
         rows = rows.where(~is_held)
     append.write(rows)
-    ends = continuity.applications(continuity.ends(entry.ranges, logs))
+    ends = bronze_positions.applications(continuity.ends(entry.ranges, logs))
     known.commit(append, {f"{spec.name}/{entry.query_id}": entry.batch_id} | ends, entry.to_json())
 
 
-def is_before(positions: continuity.Positions) -> Column:
+def is_before(positions: bronze_positions.Positions) -> Column:
     """Whether a row came from an offset below the position of its partition."""
     each = [
         (F.col("_topic") == place.topic) & (F.col("_partition") == place.partition) & (F.col("_offset") < position)

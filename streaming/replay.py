@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 import lakehouse
 from lakehouse import delta_io
+from lakehouse import positions as bronze_positions
 from lakehouse.append import Append
 from lakehouse.errors import BatchDoesNotBalance
 from lakehouse.kill_points import reach
@@ -26,7 +27,7 @@ from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from lakehouse.tables import quarantine_of, quarantine_outcomes_of
 from quality import rules
-from streaming import continuity, quarantine_standing
+from streaming import quarantine_standing
 from streaming.bronze_writer import BronzeStream
 from streaming.counts import is_good
 from streaming.quarantine_requests import Answer, Request
@@ -158,9 +159,9 @@ class _Execution:
 
     def _unsettled(self) -> Column:
         """Whether a row is of a batch that was cut off before its Bronze commit: the stream takes that up first."""
-        bronze = continuity.places(Append(self.spark, self.stream.spec, self.settings).positions())
+        bronze = bronze_positions.places(Append(self.spark, self.stream.spec, self.settings).positions())
         rejected = quarantine_of(self.request.stream)
-        held = continuity.places(Append(self.spark, rejected, self.settings).positions())
+        held = bronze_positions.places(Append(self.spark, rejected, self.settings).positions())
         ahead = {place: offset for place, offset in held.items() if offset > bronze.get(place, 0)}
         return is_before(ahead) & ~is_before({place: bronze.get(place, 0) for place in ahead})
 

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse import delta_io
+from lakehouse import positions as bronze_positions
 from lakehouse.append import Append, KnownPositions
 from lakehouse.kafka_offsets import TopicLog
 from lakehouse.ledger_entry import Entry, OffsetRange
@@ -52,7 +53,7 @@ def reject(
     rejected.commit(judged, stream, settings, entry, logs, KnownPositions())
     delta_io.ensure(spark, stream.spec, settings)
     if not is_cut_off:
-        ends = continuity.applications(continuity.ends(ranges, logs))
+        ends = bronze_positions.applications(continuity.ends(ranges, logs))
         Append(spark, stream.spec, settings).commit(ends, entry.to_json())
     judged.unpersist()
 

@@ -39,7 +39,7 @@ def worker_properties(plan: Plan) -> dict[str, str]:
         **{f"{kind}.storage.replication.factor": "1" for kind in ("config", "offset", "status")},
         "config.providers": "env",
         "config.providers.env.class": "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
-        "config.providers.env.param.allowlist.pattern": "SOURCE_[A-Z]+|REGISTRY_URL",
+        "config.providers.env.param.allowlist.pattern": "SOURCE_[A-Z]+|REGISTRY_URL|SIGNAL_BROKERS",
         # One worker: nobody to wait for, and a killed one is replaced at once.
         "scheduled.rebalance.max.delay.ms": "0",
         "session.timeout.ms": "6000",
@@ -59,6 +59,7 @@ def prepare(plan: Plan) -> Launch:
         "SOURCE_DATABASE": DATABASE,
         "SOURCE_PASSWORD": plan.secrets["postgres_debezium"],
         "SOURCE_SSLMODE": "disable",
+        "SIGNAL_BROKERS": plan.address("kafka"),
         "REGISTRY_URL": f"http://{plan.address('registry')}/apis/registry/v2",
     }
     quiet = [*simple_logging("warn"), "-Dorg.slf4j.simpleLogger.log.io.debezium=info", "-XX:TieredStopAtLevel=1"]

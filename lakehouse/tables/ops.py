@@ -125,3 +125,41 @@ INCARNATIONS = TableSpec(
     keys=("ordinal",),
     comment="Lives of the source database in their order: a restore or a failover begins a new one.",
 )
+
+CUTS = TableSpec(
+    name="ops.cuts",
+    schema=columns(
+        "run_id string, business_date date, table_name string, cut string, taken_at timestamp, "
+        "compared array<string>, left_out array<string>, buckets int, source_rows bigint, "
+        "source array<struct<bucket:int,rows:bigint,hash:bigint>>, seconds double"
+    ),
+    keys=("run_id", "table_name"),
+    comment="The cut of each night, and what Postgres held at it: rows and hash per key bucket, no values.",
+)
+
+RECONCILIATIONS = TableSpec(
+    name="ops.reconciliations",
+    schema=columns(
+        "run_id string, business_date date, table_name string, bucket int, source_rows bigint, source_hash bigint, "
+        "silver_rows bigint, silver_hash bigint, agrees boolean, compared_at timestamp"
+    ),
+    keys=("run_id", "table_name", "bucket"),
+    comment="Each key bucket of each captured table: Postgres at the night's cut beside Silver.",
+)
+
+VERIFIED = TableSpec(
+    name="ops.verified",
+    schema=columns("table_name string, cut string, lsn bigint, taken_at timestamp, run_id string, rows bigint"),
+    keys=("table_name",),
+    comment="Through which cut Silver was last seen to equal Postgres.",
+)
+
+REPAIRS = TableSpec(
+    name="ops.repairs",
+    schema=columns(
+        "run_id string, table_name string, asked_at timestamp, rows_lost bigint, rows_changed bigint, "
+        "rows_doubled bigint, rows_extra bigint, rows_asked bigint, rows_read bigint, cut string"
+    ),
+    keys=("run_id", "table_name"),
+    comment="Each request to Debezium to read single rows again, and how many came.",
+)

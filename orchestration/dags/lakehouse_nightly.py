@@ -9,8 +9,8 @@ everything that is there.
 
 | Task | Does | Fails when |
 |---|---|---|
-| `bronze` | catches up with the sources, checks Bronze | a source is down, a batch does not balance, a check fails |
-| `silver_and_gold` | merges, checks; builds the candidate, checks, scores, publishes | a check, model or test fails |
+| `bronze` | takes the cut, catches up, checks Bronze | a source is down, a batch does not balance, a check fails |
+| `silver_and_gold` | merges, compares with the cut; builds, checks, publishes | Silver differs, a check or test fails |
 | `report_and_notify` | writes the morning report, tells Slack | Slack does not take the message |
 
 **Is it safe to run again?** Yes: the whole run, and each task. Streams skip what they have written, Silver is the same

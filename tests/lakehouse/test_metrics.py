@@ -91,7 +91,7 @@ def exported_names() -> set[str]:
     metrics.observe_progress("any", 0)
     metrics.quarantine_backlog("any", {"bad_framing": (1, 0.0)})
     samples = {sample.name for family in metrics.STREAMS.collect() for sample in family.samples}
-    return samples | set(metrics.PIPELINE) | set(metrics.DRIVER)
+    return samples | set(metrics.PIPELINE) | set(metrics.DRIVER) | set(metrics.RECONCILED)
 
 
 def alarms() -> list[dict[str, Any]]:
@@ -109,6 +109,17 @@ def test_a_run_is_pushed_under_its_pipeline(gateway: Gateway) -> None:
     assert 'pipeline_quality_score{pipeline="night_gold"} 97.25' in body
     assert 'pipeline_is_failed{pipeline="night_gold"} 0.0' in body
     assert "pipeline_last_success_timestamp_seconds" in body
+
+
+def test_a_comparison_is_pushed_by_table_and_moves_the_time_only_of_those_that_agree(gateway: Gateway) -> None:
+    settings = Settings(pushgateway_url=gateway.url)
+    metrics.push_reconciliation(settings, {"orders": 0, "products": 3}, {"orders": 1_790_000_000.0})
+    (_, orders, agrees), (_, products, differs) = gateway.pushed
+    assert (orders, products) == ("/metrics/job/lakehouse/table/orders", "/metrics/job/lakehouse/table/products")
+    assert 'reconciliation_differing_buckets{table="orders"} 0.0' in agrees
+    assert 'reconciliation_verified_timestamp_seconds{table="orders"} 1.79e+09' in agrees
+    assert 'reconciliation_differing_buckets{table="products"} 3.0' in differs
+    assert "verified_timestamp" not in differs
 
 
 def test_a_driver_that_stopped_itself_says_so(gateway: Gateway) -> None:

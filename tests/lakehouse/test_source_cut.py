@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from lakehouse.source_cut import EPOCH, OtherIncarnation, SourceCut
 
@@ -33,6 +34,12 @@ def test_a_cut_comes_back_from_json() -> None:
 def test_a_transaction_that_was_open_is_not_seen_and_one_that_ended_is(spark: SparkSession) -> None:
     ids = ["9:100", "11:100", "12:100", "15", "19:1", "20:1", "21:1", None]
     assert seen(spark, cut("10:20:12,15"), ids) == [True, True, False, False, True, False, False, True]
+
+
+def test_a_row_of_an_incremental_snapshot_is_seen_if_it_was_sent_before_the_cut(spark: SparkSession) -> None:
+    frame = spark.createDataFrame([(4710,), (4711,), (4712,), (None,)], "sent_at bigint")
+    is_seen = cut("10:20:").sees(F.lit(None).cast("string"), frame["sent_at"])
+    assert [row[0] for row in frame.select(is_seen).collect()] == [True, True, False, True]
 
 
 def test_without_open_transactions_the_end_alone_decides(spark: SparkSession) -> None:

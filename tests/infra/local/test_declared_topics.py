@@ -12,8 +12,19 @@ CONNECTOR = json.loads((INFRA / "debezium" / "connector.json").read_text("utf-8"
 
 
 def test_every_topic_that_the_settings_name_is_declared(settings: Settings) -> None:
-    named = {settings.inventory_topic, settings.alerts_topic, settings.click_objects_topic}
+    named = {settings.inventory_topic, settings.alerts_topic, settings.click_objects_topic, settings.signals_topic}
     assert named <= declared_topics().keys()
+
+
+def test_the_connector_takes_requests_from_the_topic_and_never_writes_to_the_source(settings: Settings) -> None:
+    kept = {
+        "signal.enabled.channels": "kafka",
+        "signal.kafka.topic": settings.signals_topic,
+        "read.only": "true",
+    }
+    assert {name: CONNECTOR.get(name) for name in kept} == kept
+    # Requests are taken in their order.
+    assert declared_topics()[settings.signals_topic]["partitions"] == 1
 
 
 def test_every_captured_table_has_its_topic() -> None:

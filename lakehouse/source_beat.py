@@ -50,17 +50,18 @@ def prove_arrival(settings: Settings, timeout_seconds: float = TIMEOUT_SECONDS) 
     try:
         _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=15)
         consumer.assign([TopicPartition(topic, 0, end)])
-        beat = _beat(settings)
-        _wait_for(consumer, settings, topic, beat, timeout_seconds)
+        number = beat(settings)
+        _wait_for(consumer, settings, topic, number, timeout_seconds)
     except KafkaException as error:
         raise ServiceUnreachable("Kafka", settings.kafka_bootstrap_servers, f"Topic {topic}: {error}") from None
     finally:
         consumer.close()
-    log.info("source_beat_arrived", beat=beat)
-    return beat
+    log.info("source_beat_arrived", beat=number)
+    return number
 
 
-def _beat(settings: Settings) -> int:
+def beat(settings: Settings) -> int:
+    """Commit a heartbeat in Postgres; returns its number. Raises `ServiceUnreachable`."""
     try:
         with psycopg.connect(**settings.postgres_conninfo, connect_timeout=10) as connection:  # type: ignore[arg-type]
             row = connection.execute(BEAT).fetchone()

@@ -1,0 +1,159 @@
+"""Rows that Silver lacks or has wrong are read again by Debezium: an incremental snapshot of just these keys, asked for
+through a topic. So a repair comes by way of Kafka and Bronze like every other row, and nothing is written to Postgres.
+
+A snapshot can only bring rows that are there. A doubled row, and one that Postgres does not have, are named and left:
+somebody wrote beside the merge, or it has a fault, and `lakehouse batch rebuild TABLE` makes it anew from Bronze.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from psycopg import sql
+from pyspark.sql import SparkSession
+
+from batch.differences import Difference
+from lakehouse import delta_io, source_beat
+from lakehouse.errors import LakehouseError, ServiceUnreachable
+from lakehouse.kafka_config import client_config, registry_config
+from lakehouse.kafka_offsets import end_offsets
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+from lakehouse.source_cut import SourceCut
+from lakehouse.source_rows import SCHEMA, Shape
+from lakehouse.tables import REPAIRS, CapturedTable
+
+log = get_logger(__name__)
+REPAIRABLE = ("lost", "changed")
+KEYS_PER_REQUEST = 500
+TIMEOUT_SECONDS = 180.0
+BEAT_SECONDS = 2.0
+
+
+class RowsNotReadAgain(LakehouseError):
+    """Debezium did not send all rows that it was asked for."""
+
+    def __init__(self, table: str, came: int, asked: int, topic: str) -> None:
+        super().__init__(
+            f"Of {asked} rows of {table} that the connector was asked to read again, {came} came within "
+            f"{TIMEOUT_SECONDS:.0f} s. Does it run, with signal.kafka.topic={topic} and "
+            "signal.enabled.channels=kafka (`lakehouse status`, `lakehouse logs connect`)? Rows that were deleted "
+            "since do not come: compare again."
+        )
+
+
+def ask(settings: Settings, found: Sequence[Difference], shape: Shape, timeout_seconds: float = TIMEOUT_SECONDS) -> int:
+    """Ask Debezium for the lost and changed rows of one table, and wait until they are in Kafka; returns how many came.
+
+    Raises `ServiceUnreachable`.
+    """
+    wanted = repairable(found)
+    if not wanted:
+        return 0
+    table = wanted[0].table
+    topic = table.topic(settings)
+    try:
+        ends = end_offsets(settings, [topic])
+        for start in range(0, len(wanted), KEYS_PER_REQUEST):
+            _send(settings, request(table, shape, [one.key for one in wanted[start : start + KEYS_PER_REQUEST]]))
+        came = _wait(settings, table, {one.key for one in wanted}, ends, timeout_seconds)
+    except KafkaException as error:
+        raise ServiceUnreachable("Kafka", settings.kafka_bootstrap_servers, f"Topic {topic}: {error}") from None
+    log.info("rows_read_again", table=table.name, asked=len(wanted), rows=came)
+    return came
+
+
+def repairable(found: Sequence[Difference]) -> list[Difference]:
+    """The differences that reading again can mend."""
+    return [one for one in found if one.kind in REPAIRABLE]
+
+
+def require_all(settings: Settings, found: Sequence[Difference], came: int) -> None:
+    """Raise `RowsNotReadAgain` when fewer rows came than were asked for."""
+    asked = len(repairable(found))
+    if came < asked:
+        raise RowsNotReadAgain(found[0].table.name, came, asked, settings.signals_topic)
+
+
+def request(table: CapturedTable, shape: Shape, keys: Sequence[tuple[object, ...]]) -> dict[str, Any]:
+    """Debezium's signal for an incremental snapshot of these keys."""
+    collection = f"{SCHEMA}.{table.name}"
+    condition = {"data-collection": collection, "filter": _filter(table, shape, keys)}
+    data = {"type": "incremental", "data-collections": [collection], "additional-conditions": [condition]}
+    return {"type": "execute-snapshot", "data": data}
+
+
+def record(
+    spark: SparkSession,
+    settings: Settings,
+    run: str,
+    table: str,
+    found: Sequence[Difference],
+    came: int,
+    cut: SourceCut,
+) -> None:
+    """Write down what was asked for and what came: counts, no keys."""
+    kinds = Counter(one.kind for one in found)
+    counts = (kinds["lost"], kinds["changed"], kinds["doubled"], kinds["extra"])
+    row = (run, table, datetime.now(UTC), *counts, kinds["lost"] + kinds["changed"], came, cut.to_json())
+    delta_io.append(spark.createDataFrame([row], REPAIRS.schema), REPAIRS, settings)
+
+
+def _filter(table: CapturedTable, shape: Shape, keys: Sequence[tuple[object, ...]]) -> str:
+    """A condition in SQL that holds for these keys and no others; names and values are quoted by psycopg."""
+    names = sql.SQL(", ").join(sql.Identifier(shape.source_names.get(key, key)) for key in table.keys)
+    rows = [sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, key))) for key in keys]
+    return sql.SQL("({}) in ({})").format(names, sql.SQL(", ").join(rows)).as_string(None)
+
+
+def _send(settings: Settings, signal: dict[str, Any]) -> None:
+    producer = Producer(client_config(settings))
+    # The connector takes only messages whose key is its own name among the servers.
+    producer.produce(settings.signals_topic, key=settings.source_topic_prefix, value=json.dumps(signal))
+    producer.flush(30)
+
+
+def _wait(
+    settings: Settings,
+    table: CapturedTable,
+    wanted: set[tuple[object, ...]],
+    ends: dict[tuple[str, int], int],
+    timeout_seconds: float,
+) -> int:
+    """How many of the wanted keys came as rows of a snapshot behind `ends`."""
+    deadline, waiting = time.monotonic() + timeout_seconds, {tuple(map(str, key)) for key in wanted}
+    for row in _snapshot_rows(settings, ends, deadline):
+        waiting.discard(tuple(str(row[name]) for name in table.keys))
+        if not waiting:
+            break
+    return len(wanted) - len(waiting)
+
+
+def _snapshot_rows(settings: Settings, ends: dict[tuple[str, int], int], deadline: float) -> Iterator[dict[str, Any]]:
+    decode: Any = AvroDeserializer(SchemaRegistryClient(registry_config(settings)))
+    only_committed = {"enable.auto.commit": False, "isolation.level": "read_committed"}
+    consumer = Consumer(client_config(settings) | {"group.id": "rows-read-again", **only_committed})
+    try:
+        consumer.assign([TopicPartition(*place, end) for place, end in ends.items()])
+        beaten = 0.0
+        while time.monotonic() < deadline:
+            if time.monotonic() - beaten > BEAT_SECONDS:
+                # A snapshot's window closes with the next change in the log; a quiet database would make none.
+                source_beat.beat(settings)
+                beaten = time.monotonic()
+            message = consumer.poll(0.5)
+            if message is None or message.error() or message.value() is None:
+                continue
+            change = decode(message.value(), None)
+            if change and change["op"] == "r":
+                yield change["after"]
+    finally:
+        consumer.close()
