@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from infra.bench import plain
+from lakehouse.object_store import s3_client
 from lakehouse.settings import Settings
 from streaming.object_lister import Bookmark, ObjectLister
-from streaming.object_reader import s3_client
 
 NEW = 10
 BODY = b'{"event_id":"e1"}\n'
