@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -147,10 +148,13 @@ def _with_action(rules: Sequence[Rule], action: Action) -> list[Rule]:
 def _names(rules: Sequence[Rule]) -> Column:
     if not rules:
         return F.lit(None).cast("array<string>")
-    broken = [rule.fails() for rule in rules]
-    names = F.array_compact(F.array(*[F.when(one, F.lit(rule.name)) for one, rule in zip(broken, rules, strict=True)]))
-    any_broken = broken[0]
-    for one in broken[1:]:
-        any_broken = any_broken | one
-    # Nearly all rows are good: the array is built only for the others.
-    return F.when(any_broken, names)
+    return names_where([(rule.fails(), rule.name) for rule in rules])
+
+
+def names_where(conditions: Sequence[tuple[Column, str]]) -> Column:
+    """The different names whose conditions are true, in this order, as an array; null where there is none."""
+    any_true = reduce(Column.__or__, [condition for condition, _ in conditions])
+    names = F.array(*[F.when(condition, F.lit(name)) for condition, name in conditions])
+    # Nearly all rows are good: the array is built only for the others. Not by `array_compact`: that is a function of
+    # higher order, for which Spark leaves its compiled stages and copies every row.
+    return F.when(any_true, F.array_except(names, F.array(F.lit(None).cast("string"))))

@@ -33,7 +33,7 @@ from lakehouse.tables import TableSpec
 from streaming import checkpoint, continuity, kafka_source, rejected
 from streaming.counts import Counts, counted, is_good
 from streaming.expansion import Expanded
-from streaming.stamps import stamped
+from streaming.stamps import in_all_rows, stamped
 from streaming.writer_schemas import Registry, WriterSchemas, learn, learn_in_advance
 
 log = get_logger(__name__)
@@ -174,7 +174,8 @@ class BronzeWriter:
 
     def _write(self, append: Append, raw: DataFrame, batch: _Batch) -> tuple[DataFrame, Counts]:
         """Write the good rows to files, count all of them on the way; returns the judged frame and the counts."""
-        now = stamped(raw, F.lit(batch.ingested_at).cast("timestamp"), F.lit(batch.number))
+        at, number = F.lit(batch.ingested_at).cast("timestamp"), F.lit(batch.number)
+        now = stamped(raw, in_all_rows(raw, at), in_all_rows(raw, number))
         while True:
             judged = self._stream.transform(now, self._schemas)
             seen, counts = counted(judged, self._stream.event_time, self._stream.warning_rules)

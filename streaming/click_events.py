@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from lakehouse.contracts.declared import CLICK_FIELDS
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS
-from quality.rules import CLICK_RULES, broken_rules, dropped_by, names_of_warnings, warnings
+from quality.rules import CLICK_RULES, broken_rules, dropped_by, names_of_warnings, names_where, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.click_objects import ClickObjects
 from streaming.framing import MAX_BYTES
@@ -166,8 +166,10 @@ def _odd_reasons(text: Column) -> Column:
 
 
 def _unknown_fields() -> Column:
-    unknown = F.map_filter("members", lambda name, _: ~name.isin(*FIELDS))
-    return F.when(F.size(unknown) > 0, unknown)
+    declared = [F.struct(F.lit(name).alias("key"), F.col("members")[name].alias("value")) for name in FIELDS]
+    # Not by `map_filter`: one function of higher order and Spark copies every row instead of compiling the stage whole.
+    unknown = F.array_except(F.map_entries("members"), F.array(*declared))
+    return F.when(F.size(unknown) > 0, F.map_from_entries(unknown))
 
 
 def _repeats_a_key(column: str) -> Column:
@@ -185,9 +187,8 @@ def _wrong_types(text: Column) -> Column:
     for field in FIELDS:
         kind = F.schema_of_variant(F.try_variant_get(line, f"$.{field}", "variant"))
         is_right = kind.startswith("OBJECT") if field == "properties" else kind == "STRING"
-        reasons.append(F.when(~(is_right | (kind == "VOID")), F.lit(f"wrong_type:{field}")))
-    wrong = F.array_compact(F.array(*reasons))
-    return F.when(F.size(wrong) > 0, wrong)
+        reasons.append((~(is_right | (kind == "VOID")), f"wrong_type:{field}"))
+    return names_where(reasons)
 
 
 def _why_no_object(text: Column, max_bytes: int) -> Column:

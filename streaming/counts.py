@@ -50,8 +50,8 @@ def counted(
     seen = judged.observe(
         observation,
         F.count(F.lit(1)).alias("read"),
-        F.count_if(is_good()).alias("good"),
-        F.count_if(F.array_contains("_reasons", UNKNOWN_SCHEMA)).alias("unknown_schema"),
+        F.count(F.when(is_good(), 1)).alias("good"),
+        F.count(F.when(F.array_contains("_reasons", UNKNOWN_SCHEMA), 1)).alias("unknown_schema"),
         F.min(good_time).alias("first"),
         F.max(good_time).alias("last"),
         *[F.count_if(is_good() & F.array_contains("_warnings", rule)).alias(_WARNED + rule) for rule in warning_rules],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -31,7 +32,7 @@ def prefix_of(schema_id: int) -> bytes:
 
 def is_framed(message: Column) -> Column:
     """At least five bytes, the first of them zero."""
-    return (F.length(message) >= PREFIX_BYTES) & (F.substring(message, 1, 1) == F.lit(b"\x00"))
+    return (F.length(message) >= PREFIX_BYTES) & message.startswith(F.lit(b"\x00"))
 
 
 def schema_id(message: Column) -> Column:
@@ -42,10 +43,10 @@ def schema_id(message: Column) -> Column:
 
 
 def has_schema(message: Column, ids: Sequence[int]) -> Column:
-    """Whether the message was written with one of these schemas: a compare of five bytes, no parsing."""
-    if not ids:
-        return F.lit(False)
-    return F.substring(message, 1, PREFIX_BYTES).isin(*[prefix_of(one) for one in ids])
+    """Whether the message was written with one of these schemas: a compare of five bytes where they are, no parsing
+    and no copy.
+    """
+    return reduce(Column.__or__, [message.startswith(F.lit(prefix_of(one))) for one in ids], F.lit(False))
 
 
 def _framed_record(fields: list[dict[str, object]]) -> str:
@@ -58,7 +59,6 @@ def decode_each(frame: DataFrame, message: str, schemas: Mapping[int, str], stem
     A body that can't be decoded gives a struct of nulls; `end` differs from `END` where the body does not end with the
     event. Separate columns keep Spark from decoding once per field that is read later.
     """
-    prefix = F.substring(F.col(message), 1, PREFIX_BYTES)
     columns = {}
     for one, schema in schemas.items():
         start: dict[str, object] = {
@@ -72,9 +72,8 @@ def decode_each(frame: DataFrame, message: str, schemas: Mapping[int, str], stem
         # The reader's schema leaves the frame out: five bytes are skipped, where a substring would copy all the others.
         options = {"mode": "PERMISSIVE", "avroSchema": _framed_record(rest)}
         whole = F.concat(F.col(message), F.lit(END_BYTES))
-        columns[f"{stem}{one}"] = F.when(
-            prefix == F.lit(prefix_of(one)), from_avro(whole, _framed_record([start, *rest]), options)
-        )
+        record = from_avro(whole, _framed_record([start, *rest]), options)
+        columns[f"{stem}{one}"] = F.when(has_schema(F.col(message), [one]), record)
     return frame.withColumns(columns)
 
 

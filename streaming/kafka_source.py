@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from lakehouse.kafka_config import spark_options
 from lakehouse.settings import Settings
-from streaming.framing import PREFIX_BYTES, prefix_of, schema_id
+from streaming.framing import has_schema, schema_id
 
 
 def read(
@@ -43,8 +43,7 @@ def read(
 
 def with_kafka_origin(frame: DataFrame, known_ids: Mapping[int, str]) -> DataFrame:
     """Add the origin columns; when the row came to Bronze is stamped by the writer."""
-    prefix = F.substring(F.col("value"), 1, PREFIX_BYTES)
-    known = [F.when(prefix == F.lit(prefix_of(one)), F.lit(one)) for one in known_ids]
+    known = [F.when(has_schema(F.col("value"), [one]), F.lit(one)) for one in known_ids]
     return frame.withColumns(
         {
             "_topic": F.col("topic"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -12,6 +11,7 @@ from pyspark.sql.types import ArrayType, BinaryType, DataType, DateType, Decimal
 
 from lakehouse.contracts.avro_types import UnusableSchema, record_type
 from lakehouse.contracts.policy import Field, FieldOutcome, Outcome, compare, rejections
+from quality.rules import names_where
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,7 @@ def misfits(record: Column, outcomes: Sequence[FieldOutcome]) -> Column | None:
     found = [pair for one in outcomes if one.declared is not None and one.source for pair in _doubts(record, one)]
     if not found:
         return None
-    any_lost = reduce(lambda left, right: left | right, [is_lost for is_lost, _ in found])
-    return F.when(
-        record.isNotNull() & any_lost,
-        F.array_compact(F.array(*[F.when(is_lost, F.lit(reason)) for is_lost, reason in found])),
-    )
+    return F.when(record.isNotNull(), names_where(found))
 
 
 def _doubts(record: Column, one: FieldOutcome) -> list[tuple[Column, str]]:

@@ -16,3 +16,14 @@ def stamped(raw: DataFrame, ingested_at: Column, batch: Column, replayed_at: Col
             "_replayed_at": (never if replayed_at is None else replayed_at).cast("timestamp"),
         }
     )
+
+
+def in_all_rows(raw: DataFrame, value: Column) -> Column:
+    """A constant that differs from batch to batch, as a column of Kafka rows or of lines.
+
+    Compiled code holds a number as text, and a list by reference. As a plain constant it would give each batch code of
+    its own, which is compiled and warmed up anew: that cost more than decoding the rows.
+    """
+    offset = "offset" if "offset" in raw.columns else "_offset"
+    first = (F.col(offset) < 0).cast("int")  # 0, which the optimizer does not know
+    return F.get(F.array(value), first)

@@ -10,7 +10,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from lakehouse.contracts.declared import inventory_schema
 from lakehouse.settings import Settings
 from lakehouse.tables.columns import columns
-from streaming.queries import NEVER_REPEATED
+from streaming.queries import NEVER_REPEATED, TEXTS
 
 CLICK = columns(
     "event_id string, user_id string, session_id string, event_type string, page_url string, timestamp timestamp, "
@@ -24,7 +24,11 @@ ENGINE_DEFAULTS = {
     "spark.sql.parquet.outputTimestampType": "INT96",
     "spark.sql.adaptive.enabled": "true",
     "spark.sql.streaming.noDataMicroBatches.enabled": "true",
+    "spark.sql.codegen.hugeMethodLimit": "65535",
+    "parquet.writer.version": "v1",
+    "parquet.size.statistics.enabled": "true",
     **{f"parquet.enable.dictionary#{column}": "true" for column in NEVER_REPEATED},
+    **{f"parquet.column.statistics.enabled#{column}": "true" for column in TEXTS},
 }
 
 
@@ -52,8 +56,17 @@ def inventory(spark: SparkSession, settings: Settings, rows_per_batch: int | Non
 
 def clicks(spark: SparkSession, settings: Settings) -> DataFrame:
     """The JSON file source."""
-    prefix = f"s3a://{settings.landing_bucket}/{settings.landing_prefix}"
-    return spark.readStream.format("json").schema(CLICK).option("recursiveFileLookup", "true").load(prefix)
+    return spark.readStream.format("json").schema(CLICK).option("recursiveFileLookup", "true").load(landing(settings))
+
+
+def listed(spark: SparkSession, settings: Settings) -> None:
+    """List the objects as the JSON file source does for each batch, and read none."""
+    spark.read.format("json").schema(CLICK).option("recursiveFileLookup", "true").load(landing(settings))
+
+
+def landing(settings: Settings) -> str:
+    """Address of the landing prefix."""
+    return f"s3a://{settings.landing_bucket}/{settings.landing_prefix}"
 
 
 def start(frame: DataFrame, target: str, until_caught_up: bool) -> StreamingQuery:

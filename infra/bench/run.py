@@ -9,17 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from pyspark.sql import DataFrame, SparkSession
 
-from infra.bench import plain, workload
+from infra.bench import listing, plain, workload
 from infra.bench.measure import Figures, delays, measured, percentile
+from infra.bench.plan import VISIBLE_SECONDS, CountsDiffer, NotVisible, Plan
 from infra.local import stack
 from lakehouse import delta_io, lease
-from lakehouse.errors import LakehouseError
 from lakehouse.session import build_session
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS, INVENTORY_EVENTS, TableSpec
@@ -29,27 +28,6 @@ from streaming.writer_schemas import Registry
 
 OFFSETS_PER_BATCH = 2_000_000
 SMALL_BATCH, SMALL_BATCHES = 100, 30
-VISIBLE_SECONDS = 120.0
-
-
-class CountsDiffer(LakehouseError):
-    """The two sides did not write the same number of rows: their figures can't be compared."""
-
-    def __init__(self, name: str, ours: int, theirs: int, expected: int) -> None:
-        super().__init__(f"{name}: ours wrote {ours} rows, plain {theirs}, expected {expected}: no figure counts.")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured."""
-
-    messages: int
-    megabytes: int
-    objects: tuple[int, ...]
-    rates: tuple[int, ...]
-    seconds: int
-    """How long events flow at each rate."""
-    rounds: int
 
 
 def run(plan: Plan) -> None:
@@ -58,16 +36,23 @@ def run(plan: Plan) -> None:
     try:
         with stack.running(folder / "home", say=lambda _: None) as settings:
             spark = build_session(settings, "bench", queries.DRIVER_CONF | {"spark.driver.memory": "3g"})
-            bench = _Bench(spark, settings, folder, plan.rounds)
-            bench.inventory(plan.messages)
-            bench.small_batches()
-            for rate in plan.rates:
-                bench.freshness(rate, plan.seconds)
-            for objects in plan.objects:
-                bench.clicks(plan.megabytes, objects)
+            _run_parts(_Bench(spark, settings, folder, plan.rounds), plan)
             spark.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_parts(bench: _Bench, plan: Plan) -> None:
+    if "inventory" in plan.parts:
+        bench.inventory(plan.messages)
+    if "small" in plan.parts:
+        bench.small_batches()
+    for rate in plan.rates if "freshness" in plan.parts else ():
+        bench.freshness(rate, plan.seconds)
+    for objects in plan.objects if "clicks" in plan.parts else ():
+        bench.clicks(plan.megabytes, objects)
+    for seen in plan.seen if "listing" in plan.parts else ():
+        bench.listing(seen)
 
 
 class _Bench:
@@ -157,6 +142,20 @@ class _Bench:
         )
         _print_throughput(name, "MB", megabytes, lines, pairs)
 
+    def listing(self, seen: int) -> None:
+        """LIST requests for each new object."""
+        click.echo(f"Writing {seen:,} small objects ...")
+        settings = self._on_topic(f"bench.listing.{seen}").model_copy(
+            update={"click_objects_topic": f"bench.listing.{seen}", "landing_prefix": f"listing-{seen}/"}
+        )
+        found = listing.look(self._plain, settings, seen)
+        text = f"LIST requests of a look that finds {listing.NEW} objects beside {seen:,} seen ones"
+        click.secho(
+            f"{text}: ours {found.ours} ({found.ours / listing.NEW:.1f} for each new object), plain {found.plain} "
+            f"({found.plain / listing.NEW:.1f})",
+            bold=True,
+        )
+
     def _pairs(
         self,
         title: str,
@@ -213,9 +212,9 @@ def _await(query: object) -> None:
 
 def _wait_for_rows(table: Path, rows: int) -> None:
     deadline = time.monotonic() + VISIBLE_SECONDS
-    while len(delays(table, "occurred_at")) < rows:
+    while (found := len(delays(table, "occurred_at"))) < rows:
         if time.monotonic() > deadline:
-            raise CountsDiffer("event to queryable", 0, 0, rows)
+            raise NotVisible(table, rows, found)
         time.sleep(0.5)
 
 

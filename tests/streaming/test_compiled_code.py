@@ -1,0 +1,59 @@
+"""What Spark compiles of a stream: once for all batches, and one stage from a stock event to its judged row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kafka_rows import frame_of, framed, stock_event
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakehouse.contracts.declared import inventory_schema
+from streaming import click_events, inventory_events
+from streaming.object_reader import LINE
+from streaming.stamps import in_all_rows, stamped
+from streaming.writer_schemas import WriterSchemas
+
+KNOWN = WriterSchemas(values={7: inventory_schema()})
+CLICK = b'{"event_id":"e1","timestamp":"2026-11-23T11:59:59Z"}'
+Judged = Callable[[SparkSession, int, str], DataFrame]
+
+
+def of_batch(raw: DataFrame, batch: int, at: str) -> DataFrame:
+    return stamped(raw, in_all_rows(raw, F.lit(at).cast("timestamp")), in_all_rows(raw, F.lit(batch)))
+
+
+def inventory(spark: SparkSession, batch: int, at: str) -> DataFrame:
+    rows = frame_of(spark, [framed(inventory_schema(), stock_event())]).drop("_ingested_at", "_batch_id")
+    return inventory_events.transform(of_batch(rows, batch, at), KNOWN)
+
+
+def clicks(spark: SparkSession, batch: int, at: str) -> DataFrame:
+    row = (CLICK, 1, None, "s3://b/k", "etag", "topic", 0, 0, None)
+    rows = spark.createDataFrame([row], LINE).withColumn("value", F.col("value").cast("string"))
+    return click_events.transform(of_batch(rows, batch, at), KNOWN)
+
+
+@pytest.mark.parametrize("judged", [inventory, clicks])
+def test_a_second_batch_compiles_nothing(spark: SparkSession, judged: Judged) -> None:
+    first = judged(spark, 1, "2026-11-23 12:00:00.000001")
+    rows = first.collect()
+    compiled = _compilations(spark)
+    more = judged(spark, 2, "2026-11-23 12:00:05.000002").collect()
+    assert _compilations(spark) == compiled
+    assert [(row["_batch_id"], row["_ingested_at"].second) for row in (*rows, *more)] == [(1, 0), (2, 5)]
+
+
+def test_a_stock_event_is_judged_within_one_compiled_stage(spark: SparkSession) -> None:
+    plan = inventory(spark, 1, "2026-11-23 12:00:00")._jdf.queryExecution().executedPlan().toString()
+    projections = [line.lstrip(" +-:") for line in plan.splitlines() if "Project [" in line]
+    # Spark marks what it compiles with a star and the number of the stage.
+    assert projections
+    assert [one[:12] for one in projections if not one.startswith("*(1) Project")] == []
+
+
+def _compilations(spark: SparkSession) -> int:
+    metrics: Any = spark._jvm.org.apache.spark.metrics.source  # type: ignore[union-attr]
+    return int(metrics.CodegenMetrics.METRIC_COMPILATION_TIME().getCount())
