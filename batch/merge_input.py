@@ -40,7 +40,7 @@ def read(spark: SparkSession, settings: Settings, table: CapturedTable, memory: 
     """What is new in Bronze. A cut older than that of the last merge is replaced by it: Silver never moves back."""
     cut = _later(cut, memory.cut)
     version = delta_io.version(spark, table.changes, settings)
-    in_cut = cut.sees(F.col("transaction_id")) if cut else F.lit(True)
+    in_cut = _is_in(cut) if cut else F.lit(True)
     bronze = delta_io.read(spark, table.changes, settings, version).withColumn("_in_cut", in_cut)
     unseen = bronze.where(_is_unmerged(memory)).persist(StorageLevel.MEMORY_AND_DISK)
     partitions = unseen.groupBy("_topic", "_partition").agg(*_totals()).collect()
@@ -87,6 +87,11 @@ def _totals() -> list[Column]:
     ]
 
 
+def _is_in(cut: SourceCut) -> Column:
+    # A snapshot's row shows the table as of its position, whichever transaction read it.
+    return cut.sees(F.when(F.col("op") != "r", F.col("transaction_id")), F.col("lsn"))
+
+
 def _later(cut: SourceCut | None, merged: SourceCut | None) -> SourceCut | None:
     # Without a cut all is merged: nothing lies beyond it, and no cut can be later.
     if cut is None or merged is None:
@@ -113,7 +118,7 @@ def _is_unmerged(memory: Memory) -> Column:
     is_back = F.col("_replayed_at").isNotNull()
     if memory.replayed_through is not None:
         is_back = F.coalesce(F.col("_replayed_at") > F.lit(memory.replayed_through), F.lit(False))
-    was_in_cut = memory.cut.sees(F.col("transaction_id")) if memory.cut else F.lit(True)
+    was_in_cut = _is_in(memory.cut) if memory.cut else F.lit(True)
     left_over = [
         _in_partition(name) & (F.col("_offset") >= low) & ((F.col("_offset") >= memory.ends[name]) | ~was_in_cut)
         for name, low in memory.lowest.items()

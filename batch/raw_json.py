@@ -91,7 +91,8 @@ def _columns(table: CapturedTable, given: Iterable[str]) -> list[Column]:
         "op": envelope["op"],
         "before": F.when(envelope["before"].isNotNull(), _values(F.col("_before_row"), list(table.columns))),
         "after": F.when(envelope["after"].isNotNull(), _values(F.col("_after_row"), list(table.columns))),
-        "lsn": source["lsn"],
+        # A row that an incremental snapshot read has no change of its own: it stands where the log was then.
+        "lsn": F.coalesce(source["lsn"], F.get_json_object(source["sequence"], "$[1]").try_cast("bigint")),
         "commit_lsn": F.get_json_object(source["sequence"], "$[0]").try_cast("bigint"),
         "sequence": source["sequence"],
         "transaction_id": F.coalesce(transaction["id"], source["txId"].cast("string")),
