@@ -41,4 +41,6 @@ class Plan:
     """How long events flow at each rate."""
     seen: tuple[int, ...]
     """Objects in the bucket before a look for new ones."""
+    rows: int
+    """Of the table that a night's changes are merged into."""
     rounds: int

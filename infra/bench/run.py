@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from infra.bench import listing, plain, workload
 from infra.bench.measure import Figures, delays, measured, percentile
+from infra.bench.merging import MergeBench
 from infra.bench.plan import VISIBLE_SECONDS, CountsDiffer, NotVisible, Plan
 from infra.local import stack
 from lakehouse import delta_io, lease
@@ -53,6 +54,8 @@ def _run_parts(bench: _Bench, plan: Plan) -> None:
         bench.clicks(plan.megabytes, objects)
     for seen in plan.seen if "listing" in plan.parts else ():
         bench.listing(seen)
+    if "merge" in plan.parts:
+        bench.merging(plan.rows)
 
 
 class _Bench:
@@ -155,6 +158,11 @@ class _Bench:
             f"({found.plain / listing.NEW:.1f})",
             bold=True,
         )
+
+    def merging(self, rows: int) -> None:
+        """A night's changes into a large table."""
+        settings = self._settings.model_copy(update={"home": self._next_folder()})
+        MergeBench(self._spark, self._plain, settings, self._next_folder(), rows).run(self._rounds)
 
     def _pairs(
         self,
