@@ -1,6 +1,6 @@
-"""Did the source send everything? The heartbeat's counter grows by one with each beat, under a lock on its one row, and
-Debezium sends commits in their order: where Bronze lacks a beat, or a new snapshot stands between two, changes in between
-were never sent. No retention and no offset can tell that: the topics are without a hole.
+"""Did the source send everything? The heartbeat's counter grows by one with each beat, under a lock on its one row,
+and Debezium sends commits in their order: where Bronze lacks a beat, or a new snapshot stands between two, changes in
+between were never sent. No offset can tell that: the topics are without a hole.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from lakehouse.tables import HEARTBEATS, SOURCE_GAPS
 log = get_logger(__name__)
 NAMED = 5
 """Gaps that a message names; the rest is counted."""
-# In the order of arrival, which the offsets alone don't give: a topic that was made again begins with 0. A beat that was
-# sent again is one; an incremental snapshot only reads again what was sent.
+# In the order of arrival, which the offsets alone don't give: a topic that was made again begins with 0. A beat that
+# was sent again is one; an incremental snapshot only reads again what was sent.
 BREAKS = """
 with beats as (
     select source_incarnation, "after".beat as beat, op, lsn, source_at, _kafka_at, _offset
@@ -69,9 +69,9 @@ class SourceChangesMissing(LakehouseError):
         self.gaps = tuple(gaps)
         more = f"; and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
         super().__init__(
-            f"Changes of the source were never sent: {'; '.join(map(str, gaps[:NAMED]))}{more}. Was the replication slot "
-            "or the connector reset? Nothing was merged. Let the source send its rows again (a snapshot) and have "
-            'deletes found by the reconciliation; then `lakehouse source accept-gap --reason "..."` records the gap, and '
+            f"Changes of the source were never sent: {'; '.join(map(str, gaps[:NAMED]))}{more}. Was the replication "
+            "slot or the connector reset? Nothing was merged. Let the source send its rows again (a snapshot), have "
+            'deletes found by the reconciliation, and record it: `lakehouse source accept-gap --reason "..."`; then '
             "the night goes on (docs/runbooks/replication-slot.md)."
         )
 
@@ -79,7 +79,7 @@ class SourceChangesMissing(LakehouseError):
 def find(connection: DuckDBPyConnection) -> list[SourceGap]:
     """All gaps in `bronze.heartbeats_changes` of a connection, the oldest first."""
     return [
-        SourceGap(incarnation, before, beat, lsn, _cause(before, beat, is_snapshot), _utc(after_at), _utc(next_at))
+        SourceGap(incarnation, before, beat, lsn, _cause(before, beat, is_snapshot), utc(after_at), utc(next_at))
         for incarnation, before, beat, lsn, after_at, next_at, is_snapshot in direct_read.rows(connection, BREAKS)
     ]
 
@@ -96,7 +96,8 @@ def _cause(before: int, beat: int, is_snapshot: bool) -> str:
     return f"{found}, and a new snapshot begins," if is_snapshot else found
 
 
-def _utc(moment: datetime) -> datetime:
+def utc(moment: datetime) -> datetime:
+    """A time of Bronze, which DuckDB gives with or without its zone."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -111,12 +112,6 @@ def still_open(settings: Settings) -> list[SourceGap]:
         sql = "select source_incarnation, after_beat, next_beat, next_lsn from ops.source_gaps"
         accepted = set(direct_read.rows(connection, sql))
     return [gap for gap in find(connection) if astuple(gap)[:4] not in accepted]
-
-
-def require_none(settings: Settings) -> None:
-    """Raise `SourceChangesMissing` where the source did not send everything and nobody accepted that."""
-    if gaps := still_open(settings):
-        raise SourceChangesMissing(gaps)
 
 
 def accept(spark: SparkSession, settings: Settings, reason: str, accepted_by: str) -> list[SourceGap]:

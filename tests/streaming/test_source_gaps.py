@@ -121,6 +121,9 @@ def test_the_message_names_the_first_gaps_and_counts_the_rest(count: int, named:
 def _gaps(sent: Sequence[Sent]) -> list[Any]:
     connection = duckdb.connect()
     connection.execute(TABLE)
-    rows = [(op, {"id": 1, "beat": beat, "beat_at": BEGIN}, beat, "false", BEGIN, "7/1", BEGIN, beat) for op, beat, *_ in sent]
+    rows = [
+        (op, {"id": 1, "beat": beat, "beat_at": BEGIN}, beat, "false", BEGIN, "7/1", BEGIN, beat)
+        for op, beat, *_ in sent
+    ]
     connection.executemany("insert into bronze.heartbeats_changes values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     return find(connection)

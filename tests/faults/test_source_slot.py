@@ -1,0 +1,181 @@
+"""The replication slot is dropped and made again while rows change: the night refuses, names what is missing, and goes
+on when an operator has taken care of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+from click.testing import CliRunner
+from pyspark.sql import SparkSession
+
+from infra.local import database
+from infra.local import stack as supervisor
+from infra.local.plan import Plan, read_plan
+from infra.shop.opening import Sizes
+from infra.shop.run import run_shop
+from lakehouse import direct_read
+from lakehouse.session import point_at_store
+from lakehouse.settings import Settings
+from streaming import night, source_connector, source_gaps, source_slot, source_status
+from streaming.catch_up import catch_up
+from streaming.source_beat import ChangesDoNotArrive, prove_arrival
+from streaming.source_commands import SourceNeedsOperator, source
+
+# A stack of its own: what is left of the damage would stop the nights of other tests.
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1200)]
+DAY = date(2026, 11, 23)
+
+
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A stack of its own, after a little trade and one good night."""
+    with supervisor.running(tmp_path_factory.mktemp("slot-home")) as settings:
+        point_at_store(spark, settings)
+        run_shop(settings, business_date=DAY, sizes=Sizes(scale=0.05, ticks=2))
+        night.bronze(spark, settings, DAY, "first")
+        yield settings
+
+
+def plan_of(settings: Settings) -> Plan:
+    plan = read_plan(settings.home)
+    assert plan is not None
+    return plan
+
+
+def as_administrator(settings: Settings, sql: str) -> None:
+    with database.connect(plan_of(settings)) as connection:
+        connection.execute(sql)  # type: ignore[arg-type]
+
+
+def connect_is_told(settings: Settings, method: str, path: str, **body: Any) -> None:
+    url = f"{settings.connect_url}/connectors/{settings.source_connector}/{path}"
+    requests.request(method, url, timeout=60, **body).raise_for_status()
+
+
+def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def stop_connector(settings: Settings) -> None:
+    connect_is_told(settings, "PUT", "stop")
+    until(lambda: source_connector.ask(settings).states == ("STOPPED",))
+    until(lambda: not source_slot.ask(settings).is_active)
+
+
+def change_a_row(settings: Settings, customer_id: int) -> None:
+    with psycopg.connect(**settings.postgres_conninfo) as connection:  # type: ignore[arg-type]
+        sql = "insert into customers values (%s, 'Ann', null, 'Wales', now(), now())"
+        connection.execute(sql, (customer_id,))
+
+
+def needing_an_operator(settings: Settings) -> dict[str, str]:
+    return {one.part: str(one) for one in source_status.findings(settings) if one.cure}
+
+
+def test_a_source_in_order_needs_nobody(shop: Settings) -> None:
+    answer = CliRunner().invoke(source, ["status"], obj=shop)
+    assert (answer.exit_code, answer.exception) == (0, None)
+    assert [line.split()[0] for line in answer.output.splitlines()] == [
+        "slot",
+        "connector",
+        "incarnation",
+        "heartbeat",
+        "gaps",
+    ]
+
+
+def test_the_role_that_reads_sees_all_of_it(shop: Settings) -> None:
+    state = source_slot.ask(shop)
+    assert (state.wal_status, state.is_active, state.invalidation_reason) == ("reserved", True, None)
+    assert state.retained_bytes is not None
+    assert state.safe_bytes is not None
+    assert 0 <= state.retained_bytes < 2**30 < state.safe_bytes
+
+
+def test_a_slot_that_was_made_again_stops_the_night_until_an_operator_accepts(
+    spark: SparkSession, shop: Settings
+) -> None:
+    before = source_slot.ask(shop).beat
+    stop_connector(shop)
+    as_administrator(shop, f"select pg_drop_replication_slot('{shop.source_slot}')")
+    change_a_row(shop, 9_100_001)
+    # A night meanwhile: its heartbeat never arrives, so it fails by itself.
+    with pytest.raises(ChangesDoNotArrive, match="lakehouse source status"):
+        prove_arrival(shop, timeout_seconds=2)
+
+    # Debezium does not go on with another slot.
+    connect_is_told(shop, "PUT", "resume")
+    until(lambda: "FAILED" in source_connector.ask(shop).states)
+    found = needing_an_operator(shop)
+    assert {"slot", "connector"} <= found.keys()
+    assert "lakehouse: missing" in found["slot"]
+    assert "no longer available" in found["connector"]
+    with pytest.raises(SourceNeedsOperator, match="slot, connector"):
+        CliRunner().invoke(source, ["status"], obj=shop, catch_exceptions=False)
+
+    # The operator makes it forget where it was: a new slot and a new snapshot.
+    stop_connector(shop)
+    connect_is_told(shop, "DELETE", "offsets")
+    connect_is_told(shop, "PUT", "resume")
+    until(lambda: source_connector.ask(shop).is_running)
+    with pytest.raises(source_gaps.SourceChangesMissing, match="missing, and a new snapshot begins") as refused:
+        night.bronze(spark, shop, DAY, "second")
+    (gap,) = refused.value.gaps
+    assert before <= gap.after_beat < gap.next_beat
+    assert list(needing_an_operator(shop)) == ["gaps"]
+
+    assert [one.next_beat for one in source_gaps.accept(spark, shop, "dropped by a test", "tester")] == [gap.next_beat]
+    assert night.bronze(spark, shop, DAY, "third") > 0
+    assert needing_an_operator(shop) == {}
+    kept = direct_read.rows(
+        direct_read.connect(shop, "ops.source_gaps"), "select after_beat, next_beat, reason from ops.source_gaps"
+    )
+    assert kept == [(gap.after_beat, gap.next_beat, "dropped by a test")]
+
+
+def test_a_slot_that_was_made_by_hand_does_not_let_the_connector_go_on(shop: Settings) -> None:
+    stop_connector(shop)
+    as_administrator(shop, f"select pg_drop_replication_slot('{shop.source_slot}')")
+    change_a_row(shop, 9_100_002)
+    as_administrator(shop, f"select pg_create_logical_replication_slot('{shop.source_slot}', 'pgoutput')")
+    connect_is_told(shop, "PUT", "resume")
+    until(lambda: "FAILED" in source_connector.ask(shop).states)
+    # As before; no beat passed meanwhile.
+    stop_connector(shop)
+    connect_is_told(shop, "DELETE", "offsets")
+    as_administrator(shop, f"select pg_drop_replication_slot('{shop.source_slot}')")
+    connect_is_told(shop, "PUT", "resume")
+    until(lambda: source_connector.ask(shop).is_running)
+
+
+def test_a_new_snapshot_without_a_missing_beat_stops_the_night(spark: SparkSession, shop: Settings) -> None:
+    with pytest.raises(source_gaps.SourceChangesMissing, match="no beat is missing, and a new snapshot begins"):
+        night.bronze(spark, shop, DAY, "fourth")
+    source_gaps.accept(spark, shop, "dropped by a test again", "tester")
+
+
+def test_changes_with_the_name_of_another_database_stop_the_night(spark: SparkSession, shop: Settings) -> None:
+    url = f"{shop.connect_url}/connectors/{shop.source_connector}/config"
+    config = requests.get(url, timeout=30).json()
+    connect_is_told(shop, "PUT", "config", json=config | {source_connector.INCARNATION: "1/1"})
+    until(lambda: source_connector.ask(shop).is_running)
+    assert "the connector names it 1/1" in needing_an_operator(shop)["incarnation"]
+    catch_up(spark, shop)
+    with pytest.raises(source_status.ConnectorNamesAnotherSource, match="comes from 1/1, and the database is"):
+        source_status.require_whole(shop)
+
+    # The embedded stack registers the connector with the name that the database has now.
+    supervisor.up(shop.home)
+    assert source_connector.ask(shop).incarnation == source_slot.ask(shop).incarnation
+    catch_up(spark, shop)
+    source_status.require_whole(shop)
