@@ -74,14 +74,24 @@ PIPELINE = {
 }
 """What a run pushes, by pipeline: name -> what it means."""
 SOURCE = {
-    "source_slot_retained_bytes": "Log that the replication slot keeps on the source's disk, in bytes.",
-    "source_slot_wal_status": "1 for the state that the replication slot is in, 0 for the others.",
     "source_incarnation_differs": "1 when the newest change names another database than the source is, else 0.",
     "source_gaps_open": "Holes in what the source sent that nobody accepted.",
 }
-"""What a night pushes about the source: name -> what it means."""
+"""What a night pushes about the source, besides its slot: name -> what it means."""
 WAL_STATUSES = ("reserved", "extended", "unreserved", "lost", "missing")
 """States of a replication slot in Postgres' words, and ours for one that is not there."""
+
+
+def _slot_gauges(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
+    kept = "Log that the replication slot keeps on the source's disk, in bytes; 0 where it keeps none any more."
+    state = "1 for the state that the replication slot is in, 0 for the others."
+    return (
+        Gauge("source_slot_retained_bytes", kept, ["slot"], registry=registry),
+        Gauge("source_slot_wal_status", state, ["slot", "status"], registry=registry),
+    )
+
+
+SLOT = _slot_gauges(STREAMS)
 STOPPED = "stream_has_stopped_itself"
 DRIVER = {STOPPED: "1 when the driver of these streams ended because a promise did not hold, 0 once it runs again."}
 """What a driver of streams pushes when it starts and when it gives up: name -> what it means."""
@@ -215,20 +225,27 @@ def push_driver(settings: Settings, group: str, has_stopped_itself: bool) -> Non
     _send(settings, {"group": group}, registry)
 
 
+def observe_slot(slot: str, wal_status: str, retained_bytes: int | None) -> None:
+    """Show the replication slot of the source on the streams' page."""
+    _set_slot(SLOT, slot, wal_status, retained_bytes)
+
+
 def push_source(
-    settings: Settings, retained_bytes: int | None, wal_status: str, incarnation_differs: bool, gaps: int
+    settings: Settings, wal_status: str, retained_bytes: int | None, incarnation_differs: bool, gaps: int
 ) -> None:
-    """Push how a night found the source, where a Pushgateway is set. A slot that keeps no log keeps 0 bytes."""
+    """Push how a night found the source, where a Pushgateway is set."""
     registry = CollectorRegistry()
-    values = (retained_bytes or 0, None, incarnation_differs, gaps)
-    for (name, meaning), value in zip(SOURCE.items(), values, strict=True):
-        if value is None:
-            states = Gauge(name, meaning, ["status"], registry=registry)
-            for status in WAL_STATUSES:
-                states.labels(status).set(status == wal_status)
-        else:
-            Gauge(name, meaning, registry=registry).set(value)
+    _set_slot(_slot_gauges(registry), settings.source_slot, wal_status, retained_bytes)
+    for (name, meaning), value in zip(SOURCE.items(), (incarnation_differs, gaps), strict=True):
+        Gauge(name, meaning, registry=registry).set(value)
     _send(settings, {"source": "postgres"}, registry)
+
+
+def _set_slot(gauges: tuple[Gauge, Gauge], slot: str, wal_status: str, retained_bytes: int | None) -> None:
+    kept, state = gauges
+    kept.labels(slot).set(retained_bytes or 0)
+    for status in WAL_STATUSES:
+        state.labels(slot, status).set(status == wal_status)
 
 
 def _push(settings: Settings, pipeline: str, values: dict[str, float]) -> None:

@@ -118,7 +118,8 @@ def _connector(settings: Settings, connector: Connector) -> Finding:
     name = settings.source_connector
     if not connector.states:
         return Finding("connector", f"{name} has no task", "Register or resume it (infra/debezium/connector.json).")
-    said = f": {connector.trouble[:300]}" if connector.trouble else ""
+    # Debezium names its whole state in the middle; what happened stands at the two ends.
+    said = f": {connector.trouble[:100]} ... {connector.trouble[100:][-120:]}" if connector.trouble else ""
     found = f"{name} and its task: {', '.join(connector.states)}{said}"
     return Finding("connector", found, "" if connector.is_running else f"Nothing is captured: {SLOT_RUNBOOK}.")
 
@@ -173,7 +174,7 @@ def require_whole(settings: Settings) -> None:
     state, newest = source_slot.ask(settings), newest_beat(settings)
     differs = newest is not None and newest.incarnation != state.incarnation
     gaps = source_gaps.still_open(settings)
-    metrics.push_source(settings, state.retained_bytes, state.wal_status, differs, len(gaps))
+    metrics.push_source(settings, state.wal_status, state.retained_bytes, differs, len(gaps))
     if newest is not None and differs:
         raise ConnectorNamesAnotherSource(newest.incarnation, state.incarnation)
     if gaps:
