@@ -55,7 +55,7 @@ OBJECTS = Counter(
 )
 LAST_EVENT = Gauge(
     "stream_last_event_timestamp_seconds",
-    "Newest event time that the stream ever wrote since its driver started, in seconds since 1970.",
+    "Newest event time in the newest batch of the stream, in seconds since 1970.",
     ["stream"],
     registry=STREAMS,
 )

@@ -74,7 +74,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     """One finding for each part, in the order of the way; a service that does not answer is one too."""
     try:
         state = source_slot.ask(settings)
-        yield _slot(settings, state)
+        yield slot_finding(settings, state)
     except LakehouseError as error:
         state = None
         yield Finding("slot", "Postgres could not be asked", str(error))
@@ -90,7 +90,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield _gaps(settings)
 
 
-def _slot(settings: Settings, state: SourceState) -> Finding:
+def slot_finding(settings: Settings, state: SourceState) -> Finding:
+    """What the slot's state means, and whether somebody has to act."""
     name = f"{settings.source_slot}: {state.wal_status}"
     if state.wal_status == "missing":
         return Finding("slot", name, f"No log is kept for the connector: {SLOT_RUNBOOK}.")
