@@ -23,6 +23,7 @@ from infra.shop.run import run_shop
 from lakehouse import direct_read
 from lakehouse.session import point_at_store
 from lakehouse.settings import Settings
+from lakehouse.tables import CAPTURED
 from streaming import night, source_connector, source_gaps, source_slot, source_status
 from streaming.catch_up import catch_up
 from streaming.source_beat import ChangesDoNotArrive, prove_arrival
@@ -49,9 +50,9 @@ def plan_of(settings: Settings) -> Plan:
     return plan
 
 
-def as_administrator(settings: Settings, sql: str) -> None:
+def as_administrator(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
     with database.connect(plan_of(settings)) as connection:
-        connection.execute(sql)  # type: ignore[arg-type]
+        return connection.execute(sql).fetchall()  # type: ignore[arg-type]
 
 
 def connect_is_told(settings: Settings, method: str, path: str, **body: Any) -> None:
@@ -82,6 +83,14 @@ def needing_an_operator(settings: Settings) -> dict[str, str]:
     return {one.part: str(one) for one in source_status.findings(settings) if one.cure}
 
 
+def newest_name(spark: SparkSession, settings: Settings) -> str:
+    """The incarnation that a change of now carries; for a moment the connector still works as it was told before."""
+    catch_up(spark, settings)
+    newest = source_status.newest_beat(settings)
+    assert newest is not None
+    return newest.incarnation
+
+
 def test_a_source_in_order_needs_nobody(shop: Settings) -> None:
     answer = CliRunner().invoke(source, ["status"], obj=shop)
     assert (answer.exit_code, answer.exception) == (0, None)
@@ -100,6 +109,20 @@ def test_the_role_that_reads_sees_all_of_it(shop: Settings) -> None:
     assert state.retained_bytes is not None
     assert state.safe_bytes is not None
     assert 0 <= state.retained_bytes < 2**30 < state.safe_bytes
+
+
+def test_the_connectors_role_may_replicate_read_and_beat_and_no_more(shop: Settings) -> None:
+    rights = "select rolsuper, rolcreatedb, rolcreaterole, rolbypassrls, rolreplication, rolcanlogin from pg_roles"
+    assert as_administrator(shop, f"{rights} where rolname = 'debezium'") == [(False,) * 4 + (True,) * 2]
+    assert as_administrator(shop, "select from pg_auth_members where member = 'debezium'::regrole") == []
+    grants = "select table_name, privilege_type from information_schema.role_table_grants where grantee = 'debezium'"
+    read = [(table.name, "SELECT") for table in CAPTURED]
+    assert sorted(as_administrator(shop, grants)) == sorted([*read, ("heartbeats", "UPDATE")])
+
+
+def test_the_database_publishes_the_captured_tables_and_no_other(shop: Settings) -> None:
+    published = as_administrator(shop, "select tablename from pg_publication_tables where pubname = 'lakehouse'")
+    assert sorted(name for (name,) in published) == sorted(table.name for table in CAPTURED)
 
 
 def test_a_slot_that_was_made_again_stops_the_night_until_an_operator_accepts(
@@ -168,14 +191,13 @@ def test_changes_with_the_name_of_another_database_stop_the_night(spark: SparkSe
     url = f"{shop.connect_url}/connectors/{shop.source_connector}/config"
     config = requests.get(url, timeout=30).json()
     connect_is_told(shop, "PUT", "config", json=config | {source_connector.INCARNATION: "1/1"})
-    until(lambda: source_connector.ask(shop).is_running)
     assert "the connector names it 1/1" in needing_an_operator(shop)["incarnation"]
-    catch_up(spark, shop)
+    until(lambda: newest_name(spark, shop) == "1/1")
     with pytest.raises(source_status.ConnectorNamesAnotherSource, match="comes from 1/1, and the database is"):
         source_status.require_whole(shop)
 
     # The embedded stack registers the connector with the name that the database has now.
     supervisor.up(shop.home)
     assert source_connector.ask(shop).incarnation == source_slot.ask(shop).incarnation
-    catch_up(spark, shop)
+    until(lambda: newest_name(spark, shop) != "1/1")
     source_status.require_whole(shop)
