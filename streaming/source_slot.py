@@ -28,7 +28,7 @@ where heartbeats.id = 1
 
 @dataclass(frozen=True)
 class SourceState:
-    """One moment of the source. Times are UTC, sizes are bytes."""
+    """One moment of the source. Times carry their zone, sizes are bytes."""
 
     incarnation: str
     beat: int

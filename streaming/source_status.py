@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from lakehouse import direct_read, metrics
 from lakehouse.errors import LakehouseError
@@ -100,19 +100,20 @@ def slot_finding(settings: Settings, state: SourceState) -> Finding:
         f"{name}, {'read' if state.is_active else 'read by nobody'}, keeps {_size(state.retained_bytes or 0)} of log "
         f"from {state.restart_lsn or 'nowhere'} on ({limit}), confirmed up to {state.confirmed_flush_lsn or 'nowhere'}"
     )
+    return Finding("slot", found, _slot_cure(state))
+
+
+def _slot_cure(state: SourceState) -> str:
     if state.wal_status == "lost":
         why = f" ({state.invalidation_reason})" if state.invalidation_reason else ""
-        return Finding("slot", found, f"The log that the connector needs is gone{why}: {SLOT_RUNBOOK}.")
+        return f"The log that the connector needs is gone{why}: {SLOT_RUNBOOK}."
     if state.wal_status == "unreserved":
-        return Finding(
-            "slot", found, f"It will be lost at the next checkpoint: let the connector read now ({SLOT_RUNBOOK})."
-        )
+        return f"It will be lost at the next checkpoint: let the connector read now ({SLOT_RUNBOOK})."
     if not state.is_active:
-        return Finding("slot", found, f"The log grows until the connector runs: see the next line ({SLOT_RUNBOOK}).")
-    is_large = (state.retained_bytes or 0) > MANY_BYTES
-    return Finding(
-        "slot", found, f"The connector is far behind, or does not confirm ({SLOT_RUNBOOK})." if is_large else ""
-    )
+        return f"The log grows until the connector runs: see the next line ({SLOT_RUNBOOK})."
+    if (state.retained_bytes or 0) > MANY_BYTES:
+        return f"The connector is far behind, or does not confirm ({SLOT_RUNBOOK})."
+    return ""
 
 
 def _connector(settings: Settings, connector: Connector) -> Finding:
@@ -148,7 +149,7 @@ def _opened(settings: Settings) -> list[str]:
 def _heartbeat(settings: Settings, state: SourceState) -> Finding:
     bronze = newest_beat(settings)
     in_bronze = f"{bronze.number} of {bronze.at:%Y-%m-%d %H:%M:%S}" if bronze else "none"
-    found = f"Postgres {state.beat} of {state.beat_at:%Y-%m-%d %H:%M:%S}, Bronze {in_bronze} UTC"
+    found = f"Postgres {state.beat} of {state.beat_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}, Bronze {in_bronze} UTC"
     if (state.asked_at - state.beat_at).total_seconds() > LATE_SECONDS:
         return Finding("heartbeat", found, "The connector does not beat: does it run, and may it update heartbeats?")
     if bronze is None or (state.asked_at - bronze.at).total_seconds() > LATE_SECONDS:
@@ -168,7 +169,7 @@ def _size(number: int) -> str:
 
 
 def require_whole(settings: Settings) -> None:
-    """Let a night go on only with changes that are all there and carry their source's name; tell Prometheus about both.
+    """Let a night go on only with changes that are all there and carry their source's name; Prometheus hears of both.
 
     Raises `ConnectorNamesAnotherSource`, `SourceChangesMissing`, or `ServiceUnreachable`.
     """

@@ -4,6 +4,7 @@ on when an operator has taken care of it.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -20,11 +21,11 @@ from infra.local import stack as supervisor
 from infra.local.plan import Plan, read_plan
 from infra.shop.opening import Sizes
 from infra.shop.run import run_shop
-from lakehouse import direct_read
+from lakehouse import direct_read, metrics
 from lakehouse.session import point_at_store
 from lakehouse.settings import Settings
 from lakehouse.tables import CAPTURED
-from streaming import night, source_connector, source_gaps, source_slot, source_status
+from streaming import night, source_connector, source_gaps, source_slot, source_status, source_watch
 from streaming.catch_up import catch_up
 from streaming.source_beat import ChangesDoNotArrive, prove_arrival
 from streaming.source_commands import SourceNeedsOperator, source
@@ -123,6 +124,30 @@ def test_the_connectors_role_may_replicate_read_and_beat_and_no_more(shop: Setti
 def test_the_database_publishes_the_captured_tables_and_no_other(shop: Settings) -> None:
     published = as_administrator(shop, "select tablename from pg_publication_tables where pubname = 'lakehouse'")
     assert sorted(name for (name,) in published) == sorted(table.name for table in CAPTURED)
+
+
+def test_the_slot_is_on_the_streams_page(shop: Settings) -> None:
+    stopping = threading.Event()
+    watching = threading.Thread(target=source_watch.watch, args=(shop, stopping))
+    watching.start()
+    labels = {"slot": shop.source_slot, "status": "reserved"}
+    until(lambda: metrics.STREAMS.get_sample_value("source_slot_wal_status", labels) == 1)
+    stopping.set()
+    watching.join(30)
+    assert metrics.STREAMS.get_sample_value("source_slot_retained_bytes", {"slot": shop.source_slot}) is not None
+
+
+def test_a_connector_that_was_off_loses_nothing(spark: SparkSession, shop: Settings) -> None:
+    stop_connector(shop)
+    change_a_row(shop, 9_100_000)
+    assert {"slot", "connector"} <= needing_an_operator(shop).keys()
+    connect_is_told(shop, "PUT", "resume")
+    until(lambda: source_connector.ask(shop).is_running)
+    catch_up(spark, shop)
+    source_status.require_whole(shop)
+    connection = direct_read.connect(shop, "bronze.customers_changes")
+    sql = """select op from bronze.customers_changes where "key".customer_id = 9100000"""
+    assert direct_read.rows(connection, sql) == [("c",)]
 
 
 def test_a_slot_that_was_made_again_stops_the_night_until_an_operator_accepts(
