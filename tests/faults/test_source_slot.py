@@ -4,6 +4,7 @@ on when an operator has taken care of it.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import requests
 from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
+from batch import captured_tables, incarnations
 from infra.local import database
 from infra.local import stack as supervisor
 from infra.local.plan import Plan, read_plan
@@ -24,7 +26,7 @@ from infra.shop.run import run_shop
 from lakehouse import direct_read, metrics
 from lakehouse.session import point_at_store
 from lakehouse.settings import Settings
-from lakehouse.tables import CAPTURED
+from lakehouse.tables import CAPTURED, CUSTOMERS
 from streaming import night, source_connector, source_gaps, source_slot, source_status, source_watch
 from streaming.catch_up import catch_up
 from streaming.source_beat import ChangesDoNotArrive, prove_arrival
@@ -33,6 +35,8 @@ from streaming.source_commands import SourceNeedsOperator, source
 # A stack of its own: what is left of the damage would stop the nights of other tests.
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1200)]
 DAY = date(2026, 11, 23)
+RECOVERY = "restore_command = '/bin/false'\nhot_standby = off\n"
+"""No log comes from elsewhere, and nobody connects before the new timeline has begun."""
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +230,37 @@ def test_changes_with_the_name_of_another_database_stop_the_night(spark: SparkSe
     assert source_connector.ask(shop).incarnation == source_slot.ask(shop).incarnation
     until(lambda: newest_name(spark, shop) != "1/1")
     source_status.require_whole(shop)
+
+
+def fail_over(settings: Settings) -> None:
+    """Let the database go on with a new timeline, as a promoted standby does that had the slot."""
+    supervisor.stop_service(settings.home, "postgres")
+    data = plan_of(settings).folder("postgres") / "data"
+    owner = data.stat()
+    for name, text in (("recovery.signal", ""), ("postgresql.auto.conf", RECOVERY)):
+        with (data / name).open("a") as file:
+            file.write(text)
+        os.chown(data / name, owner.st_uid, owner.st_gid)
+    supervisor.up(settings.home)
+
+
+def test_a_failover_that_kept_the_slot_is_opened_by_an_operator_and_nothing_is_missing(
+    spark: SparkSession, shop: Settings
+) -> None:
+    captured_tables.run(spark, shop, CUSTOMERS)
+    before = source_slot.ask(shop).incarnation
+    fail_over(shop)
+    after = source_slot.ask(shop).incarnation
+    assert (before.split("/")[0], "1", "2") == (after.split("/")[0], before.split("/")[1], after.split("/")[1])
+    assert source_connector.ask(shop).incarnation == after
+    assert "Was it restored or failed over?" in needing_an_operator(shop)["incarnation"]
+
+    change_a_row(shop, 9_100_003)
+    until(lambda: newest_name(spark, shop) == after)
+    # The heartbeats count on.
+    source_status.require_whole(shop)
+    with pytest.raises(incarnations.UnknownIncarnation, match=after):
+        captured_tables.run(spark, shop, CUSTOMERS)
+    incarnations.open_next(spark, shop, after, "failed over by a test")
+    assert captured_tables.run(spark, shop, CUSTOMERS) == 1
+    assert needing_an_operator(shop) == {}
