@@ -162,6 +162,7 @@ REPAIRS = TableSpec(
     ),
     keys=("run_id", "table_name"),
     comment="Each request to Debezium to read single rows again, and how many came.",
+)
 
 SOURCE_GAPS = TableSpec(
     name="ops.source_gaps",

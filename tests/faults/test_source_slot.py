@@ -26,10 +26,10 @@ from infra.shop.run import run_shop
 from lakehouse import direct_read, metrics
 from lakehouse.session import point_at_store
 from lakehouse.settings import Settings
+from lakehouse.source_beat import ChangesDoNotArrive, prove_arrival
 from lakehouse.tables import CAPTURED, CUSTOMERS
 from streaming import night, source_connector, source_gaps, source_slot, source_status, source_watch
 from streaming.catch_up import catch_up
-from streaming.source_beat import ChangesDoNotArrive, prove_arrival
 from streaming.source_commands import SourceNeedsOperator, source
 
 # A stack of its own: what is left of the damage would stop the nights of other tests.
@@ -88,9 +88,15 @@ def needing_an_operator(settings: Settings) -> dict[str, str]:
     return {one.part: str(one) for one in source_status.findings(settings) if one.cure}
 
 
+def take_all(spark: SparkSession, settings: Settings) -> None:
+    """Bring everything that Postgres has committed to Bronze."""
+    prove_arrival(settings)
+    catch_up(spark, settings)
+
+
 def newest_name(spark: SparkSession, settings: Settings) -> str:
     """The incarnation that a change of now carries; for a moment the connector still works as it was told before."""
-    catch_up(spark, settings)
+    take_all(spark, settings)
     newest = source_status.newest_beat(settings)
     assert newest is not None
     return newest.incarnation
@@ -147,7 +153,7 @@ def test_a_connector_that_was_off_loses_nothing(spark: SparkSession, shop: Setti
     assert {"slot", "connector"} <= needing_an_operator(shop).keys()
     connect_is_told(shop, "PUT", "resume")
     until(lambda: source_connector.ask(shop).is_running)
-    catch_up(spark, shop)
+    take_all(spark, shop)
     source_status.require_whole(shop)
     connection = direct_read.connect(shop, "bronze.customers_changes")
     sql = """select op from bronze.customers_changes where "key".customer_id = 9100000"""
@@ -161,6 +167,7 @@ def test_a_slot_that_was_made_again_stops_the_night_until_an_operator_accepts(
     stop_connector(shop)
     as_administrator(shop, f"select pg_drop_replication_slot('{shop.source_slot}')")
     change_a_row(shop, 9_100_001)
+    as_administrator(shop, "delete from customers where customer_id = 9100000 returning 1")
     # A night meanwhile: its heartbeat never arrives, so it fails by itself.
     with pytest.raises(ChangesDoNotArrive, match="lakehouse source status"):
         prove_arrival(shop, timeout_seconds=2)
@@ -193,6 +200,25 @@ def test_a_slot_that_was_made_again_stops_the_night_until_an_operator_accepts(
         direct_read.connect(shop, "ops.source_gaps"), "select after_beat, next_beat, reason from ops.source_gaps"
     )
     assert kept == [(gap.after_beat, gap.next_beat, "dropped by a test")]
+
+
+def customers_in_silver(settings: Settings) -> set[int]:
+    connection = direct_read.connect(settings, "silver.customers")
+    sql = "select customer_id from silver.customers where customer_id between 9100000 and 9100003"
+    return {key for (key,) in direct_read.rows(connection, sql)}
+
+
+def test_a_row_that_was_deleted_in_a_hole_lives_until_its_key_is_deleted_again(
+    spark: SparkSession, shop: Settings
+) -> None:
+    captured_tables.run(spark, shop, CUSTOMERS)
+    assert customers_in_silver(shop) == {9_100_000, 9_100_001}
+    # The cure of the runbook.
+    change_a_row(shop, 9_100_000)
+    as_administrator(shop, "delete from customers where customer_id = 9100000 returning 1")
+    take_all(spark, shop)
+    captured_tables.run(spark, shop, CUSTOMERS)
+    assert customers_in_silver(shop) == {9_100_001}
 
 
 def test_a_slot_that_was_made_by_hand_does_not_let_the_connector_go_on(shop: Settings) -> None:
