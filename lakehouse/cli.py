@@ -24,6 +24,7 @@ COMMANDS = {
     "bench": "infra.bench.commands:bench",
     "stream": "streaming.commands:stream",
     "ledger": "streaming.commands:ledger",
+    "source": "streaming.source_commands:source",
     "quarantine": "streaming.quarantine_commands:quarantine",
     "clicks": "streaming.object_commands:clicks",
     "notifications": "streaming.object_commands:notifications",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, pushadd_to_gateway, start_http_server
 from prometheus_client.samples import Sample
@@ -52,6 +53,12 @@ OLDEST_OPEN = Gauge(
 OBJECTS = Counter(
     "click_objects", "Objects of the landing bucket by what became of them.", ["outcome"], registry=STREAMS
 )
+LAST_EVENT = Gauge(
+    "stream_last_event_timestamp_seconds",
+    "Newest event time in the newest batch of the stream, in seconds since 1970.",
+    ["stream"],
+    registry=STREAMS,
+)
 REGISTRY_UNAVAILABLE = Gauge(
     "schema_registry_unavailable_seconds",
     "For how long streams have been waiting for an answer of the schema registry, in seconds; 0 when it answers.",
@@ -66,6 +73,25 @@ PIPELINE = {
     "pipeline_last_success_timestamp_seconds": "When a run last succeeded, in seconds since 1970.",
 }
 """What a run pushes, by pipeline: name -> what it means."""
+SOURCE = {
+    "source_incarnation_differs": "1 when the newest change names another database than the source is, else 0.",
+    "source_gaps_open": "Holes in what the source sent that nobody accepted.",
+}
+"""What a night pushes about the source, besides its slot: name -> what it means."""
+WAL_STATUSES = ("reserved", "extended", "unreserved", "lost", "missing")
+"""States of a replication slot in Postgres' words, and ours for one that is not there."""
+
+
+def _slot_gauges(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
+    kept = "Log that the replication slot keeps on the source's disk, in bytes; 0 where it keeps none any more."
+    state = "1 for the state that the replication slot is in, 0 for the others."
+    return (
+        Gauge("source_slot_retained_bytes", kept, ["slot"], registry=registry),
+        Gauge("source_slot_wal_status", state, ["slot", "status"], registry=registry),
+    )
+
+
+SLOT = _slot_gauges(STREAMS)
 STOPPED = "stream_has_stopped_itself"
 DRIVER = {STOPPED: "1 when the driver of these streams ended because a promise did not hold, 0 once it runs again."}
 """What a driver of streams pushes when it starts and when it gives up: name -> what it means."""
@@ -95,6 +121,10 @@ def count_batch(entry: Entry, seconds: float) -> None:
         ROWS.labels(entry.stream, outcome).inc(number)
     for rule, number in entry.warned.items():
         ROW_WARNINGS.labels(entry.stream, rule).inc(number)
+    if entry.last_event_at:
+        # The session's zone is UTC, and the entry's times carry none.
+        at = datetime.fromisoformat(entry.last_event_at).replace(tzinfo=UTC).timestamp()
+        LAST_EVENT.labels(entry.stream).set(at)
     BATCH_SECONDS.labels(entry.stream).observe(seconds)
     LAST_BATCH.labels(entry.stream).set(time.time())
 
@@ -193,6 +223,29 @@ def push_driver(settings: Settings, group: str, has_stopped_itself: bool) -> Non
     registry = CollectorRegistry()
     Gauge(STOPPED, DRIVER[STOPPED], ["group"], registry=registry).labels(group).set(has_stopped_itself)
     _send(settings, {"group": group}, registry)
+
+
+def observe_slot(slot: str, wal_status: str, retained_bytes: int | None) -> None:
+    """Show the replication slot of the source on the streams' page."""
+    _set_slot(SLOT, slot, wal_status, retained_bytes)
+
+
+def push_source(
+    settings: Settings, wal_status: str, retained_bytes: int | None, incarnation_differs: bool, gaps: int
+) -> None:
+    """Push how a night found the source, where a Pushgateway is set."""
+    registry = CollectorRegistry()
+    _set_slot(_slot_gauges(registry), settings.source_slot, wal_status, retained_bytes)
+    for (name, meaning), value in zip(SOURCE.items(), (incarnation_differs, gaps), strict=True):
+        Gauge(name, meaning, registry=registry).set(value)
+    _send(settings, {"source": "postgres"}, registry)
+
+
+def _set_slot(gauges: tuple[Gauge, Gauge], slot: str, wal_status: str, retained_bytes: int | None) -> None:
+    kept, state = gauges
+    kept.labels(slot).set(retained_bytes or 0)
+    for status in WAL_STATUSES:
+        state.labels(slot, status).set(status == wal_status)
 
 
 def _push(settings: Settings, pipeline: str, values: dict[str, float]) -> None:

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     schema_registry_key_file: str = ""
 
     connect_url: str = "http://127.0.0.1:29083"
+    source_connector: str = "shop-source"
+    """Name of Debezium's connector in Kafka Connect."""
+    source_slot: str = "lakehouse"
+    """Its `slot.name`: the replication slot that keeps the log for it."""
 
     postgres_host: str = "127.0.0.1"
     postgres_port: int = 29432

@@ -32,8 +32,7 @@ class ChangesDoNotArrive(LakehouseError):
     def __init__(self, beat: int, topic: str, seconds: float) -> None:
         super().__init__(
             f"Heartbeat {beat} was committed in Postgres and did not arrive in {topic} within {seconds:.0f} s. "
-            f"The connector is "
-            "off, failed or far behind: look at `lakehouse status` and `lakehouse logs connect`; nothing was merged."
+            "The connector is off, failed or far behind: `lakehouse source status` says which; nothing was merged."
         )
 
 

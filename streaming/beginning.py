@@ -31,7 +31,7 @@ Offsets = dict[str, dict[int, int]]
 def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_gap: str = "") -> Offsets | None:
     """The offsets at which a new checkpoint begins; None where Spark knows by itself (a checkpoint, a first start).
 
-    Raises `SourceHasGap` when the source lacks what Bronze needs next and nobody accepted that.
+    Raises `SourceHasGap` when the source lacks what Bronze needs next and nobody accepted that, and `PartitionsGrew`.
     """
     logs = TopicLogs(settings).describe(stream.topics)
     positions = bronze_positions.places(Append(spark, stream.spec, settings).positions())
@@ -43,6 +43,7 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
         if checkpoint.exists(spark, saved):
             kept = checkpoint.set_aside(spark, saved)
             log.warning("checkpoint_set_aside", stream=stream.spec.table, kept_as=kept)
+    continuity.require_all_there(stream.spec.table, positions, logs, stream.keeps_partitions)
     if checkpoint.exists(spark, saved) or not positions:
         return None
     log.warning("checkpoint_is_missing", stream=stream.spec.table, begins_at="the positions that Bronze holds")
@@ -75,6 +76,16 @@ def _offsets(positions: bronze_positions.Positions, logs: Mapping[str, TopicLog]
     return begins
 
 
+def _made_again(found: list[continuity.Gap], logs: Mapping[str, TopicLog]) -> bronze_positions.Positions:
+    """The beginnings of topics that were made again, with the partitions that the old ones did not have."""
+    return {
+        bronze_positions.Place(topic, log.topic_id, partition): begin
+        for topic, log in logs.items()
+        if any(one.place.topic == topic and one.place.topic_id != log.topic_id for one in found)
+        for partition, begin in log.begins.items()
+    }
+
+
 def _pass_over(
     spark: SparkSession,
     settings: Settings,
@@ -93,6 +104,8 @@ def _pass_over(
         if gap.place.topic in logs:
             now = replace(gap.place, topic_id=logs[gap.place.topic].topic_id)
             moved[now.application] = after[now] = gap.goes_on_at
+    for place, begin in _made_again(found, logs).items():
+        moved[place.application] = after[place] = begin
     entry = Entry(
         stream=spec.table,
         query_id="",

@@ -58,6 +58,8 @@ class BronzeStream:
     event_time: str
     has_holes: bool = False
     """Whether the topic's log has offsets without rows by design (transaction markers of exactly-once producers)."""
+    keeps_partitions: bool = False
+    """Whether a key's records are ordered by their place in one partition: then the topic may get no more of them."""
     is_awaited: bool = False
     """Whether somebody waits for its rows now, so that its batches follow each other quickly."""
     expand: Callable[[DataFrame, Mark], Expanded] | None = None
@@ -102,7 +104,8 @@ class BronzeWriter:
     def __call__(self, frame: DataFrame, number: int) -> None:
         """Write one micro-batch whole or not at all, or nothing when Bronze already holds it.
 
-        Raises `BatchDoesNotBalance`, `SourceHasGap`, `CheckpointDoesNotContinue`, `BatchChanged` or `LeaseLost`.
+        Raises `BatchDoesNotBalance`, `SourceHasGap`, `PartitionsGrew`, `CheckpointDoesNotContinue`, `BatchChanged` or
+        `LeaseLost`.
         """
         with self._stream.turn:
             self._write_batch(frame, number)
@@ -154,8 +157,7 @@ class BronzeWriter:
         """Whether Bronze holds this batch already. Raises when the batch does not continue what Bronze holds."""
         applications = self._bronze.at(append)
         positions = bronze_positions.places(applications)
-        if gaps := continuity.gaps(positions, batch.logs):
-            raise continuity.SourceHasGap(self._stream.spec.table, gaps)
+        continuity.require_all_there(self._stream.spec.table, positions, batch.logs, self._stream.keeps_partitions)
         is_marked = applications.get(self._mark, -1) >= batch.number
         if is_marked and positions == continuity.ends(batch.ranges, batch.logs):
             return True

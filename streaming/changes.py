@@ -32,6 +32,7 @@ def stream(captured: CapturedTable, settings: Settings) -> BronzeStream:
         event_time="source_at",
         # Connect writes in transactions; their markers use up offsets.
         has_holes=True,
+        keeps_partitions=True,
         warning_rules=names_of_warnings(CHANGE_RULES.get(captured.name, ())),
     )
 

@@ -84,6 +84,35 @@ def gaps(positions: Positions, logs: Mapping[str, TopicLog]) -> list[Gap]:
     return found
 
 
+class PartitionsGrew(LakehouseError):
+    """A topic whose keys must stay in their partitions has more partitions than Bronze began with."""
+
+    def __init__(self, stream: str, grown: Sequence[Place]) -> None:
+        named = ", ".join(f"{one.topic}/{one.partition}" for one in grown)
+        super().__init__(
+            f"The topic of {stream} has new partitions: {named}. The changes of one key are now in two of them, and no "
+            "offset says which is the later. Nothing was written. Make the topic again with the number of partitions "
+            "that you want, and let the source send its rows again (docs/runbooks/replication-slot.md)."
+        )
+
+
+def grown(positions: Positions, logs: Mapping[str, TopicLog]) -> list[Place]:
+    """The partitions that Bronze does not know, of topics that it knows; none before the first batch."""
+    known = {(place.topic, place.topic_id) for place in positions}
+    present = [Place(topic, log.topic_id, one) for topic, log in logs.items() for one in sorted(log.begins)]
+    return [place for place in present if (place.topic, place.topic_id) in known and place not in positions]
+
+
+def require_all_there(stream: str, positions: Positions, logs: Mapping[str, TopicLog], keeps_partitions: bool) -> None:
+    """Raise `SourceHasGap` where a log lacks what Bronze needs next, and `PartitionsGrew` where it may not have more
+    partitions than Bronze began with.
+    """
+    if found := gaps(positions, logs):
+        raise SourceHasGap(stream, found)
+    if keeps_partitions and (more := grown(positions, logs)):
+        raise PartitionsGrew(stream, more)
+
+
 def differences(positions: Positions, ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]) -> list[str]:
     """Where the ranges of a batch do not begin at the positions of Bronze; empty when they continue it."""
     found = []

@@ -1,7 +1,8 @@
 """The night's Bronze step: `python streaming/night.py bronze --business-date D --run-id R`. Safe to run again.
 
 bronze  take the cut of the source, prove that its changes are in Kafka, catch up (or wait for the streams that run),
-find the click objects that nobody announced, project the ledger, check Bronze
+refuse changes with a hole or of another database, find the click objects that nobody announced, project the ledger,
+check Bronze
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pyspark.sql import functions as F
 from lakehouse import arrival, ledger, night_cut, night_step, source_rows
 from lakehouse.settings import Settings
 from quality import gate, validation
+from streaming import source_status
 from streaming.catch_up import catch_up
 from streaming.object_reconciliation import nights_days, reconcile
 
@@ -26,6 +28,8 @@ from streaming.object_reconciliation import nights_days, reconcile
 def bronze(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
     """The night has its cut, and everything that the sources held then is in Bronze and accounted for. Returns the
     rows that the ledger accounts for.
+
+    Raises `SourceChangesMissing` and `ConnectorNamesAnotherSource` before anything else is done with the changes.
     """
     cut, tables = source_rows.read(settings)
     night_cut.record(spark, settings, run_id, business_date, cut, tables)
@@ -33,6 +37,7 @@ def bronze(spark: SparkSession, settings: Settings, business_date: date, run_id:
     ends = arrival.ends_after_beat(settings)
     catch_up(spark, settings)
     arrival.wait_for_bronze(spark, settings, ends)
+    source_status.require_whole(settings)
     if reconcile(settings, nights_days(business_date)).announced:
         catch_up(spark, settings)
     entries = ledger.project(spark, settings)

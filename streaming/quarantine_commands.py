@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lakehouse.acting_user import acting_user
 from lakehouse.settings import Settings
 from lakehouse.tables import STREAMS
 
@@ -81,14 +81,7 @@ def _ask(settings: Settings, kind: Kind, stream: str | None, reason: str | None,
 
     conditions = (*options.pop("where"), *([f"reason={reason}"] if reason else []))
     lines = quarantine_counter.ask(
-        settings, kind, ids=options.pop("ids"), where=conditions, stream=stream, requested_by=_operator(), **options
+        settings, kind, ids=options.pop("ids"), where=conditions, stream=stream, requested_by=acting_user(), **options
     )
     for line in lines:
         click.echo(line)
-
-
-def _operator() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"

@@ -33,6 +33,7 @@ from streaming import (
     low_stock,
     quarantine_desk,
     source_markers,
+    source_watch,
 )
 from streaming.bronze_writer import BronzeStream, BronzeWriter
 from streaming.object_lister import ObjectLister
@@ -137,6 +138,8 @@ def run(
             lister.announce_new()
         elif lister:
             threading.Thread(target=lister.run, args=(stopping,), name="object-lister", daemon=True).start()
+        if group in ("changes", "all"):
+            source_watch.start(settings, stopping)
         registry = Registry(settings, stopping)
         running = [
             start(spark, settings, one, registry, held[one.spec.table], until_caught_up, accepted_gap) for one in chosen

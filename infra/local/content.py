@@ -100,12 +100,12 @@ def register_connector(plan: Plan, cancelled: threading.Event) -> None:
     base = f"http://{plan.address('connect')}/connectors/{CONNECTOR}"
     template = (INFRA / "debezium" / "connector.json").read_text("utf-8")
     wanted = json.loads(template.replace("@source_incarnation@", database.source_incarnation(plan)))
-    known = requests.get(f"{base}/config", timeout=10.0)
+    known = _request("GET", f"{base}/config", None, missing_is_fine=True)
     if known.status_code != 200 or known.json() != {**wanted, "name": CONNECTOR}:
         _request("PUT", f"{base}/config", wanted)
     deadline, restarted = time.monotonic() + CONNECTOR_SECONDS, False
     while True:
-        status = requests.get(f"{base}/status", timeout=10.0)
+        status = _request("GET", f"{base}/status", None, missing_is_fine=True)
         states, reason = _states(status.json() if status.status_code == 200 else {})
         if states and set(states) == {"RUNNING"}:
             return
@@ -130,17 +130,22 @@ def _states(status: Mapping[str, Any]) -> tuple[list[str], str]:
     ] if traces else ""
 
 
-def _request(method: str, url: str, body: object) -> None:
-    """One call that may meet a rebalancing worker (409) or a server that has just come up."""
-    deadline = time.monotonic() + 30.0
+def _request(method: str, url: str, body: object, missing_is_fine: bool = False) -> requests.Response:
+    """One call that may meet a rebalancing worker (409), a server that has just come up, or a worker that does not
+    answer while it takes over from one that was killed.
+    """
+    deadline = time.monotonic() + 60.0
     while True:
-        answer = requests.request(method, url, json=body, timeout=30.0)
-        if answer.status_code < 300:
-            return
-        if answer.status_code not in (409, 500, 503) or time.monotonic() > deadline:
-            raise StackNotReady(
-                f"{method} {url}", f"{answer.status_code} {answer.text[:300]}", "Run `lakehouse up` again."
-            )
+        try:
+            answer = requests.request(method, url, json=body, timeout=30.0)
+            if answer.status_code < 300 or (missing_is_fine and answer.status_code == 404):
+                return answer
+            found = f"{answer.status_code} {answer.text[:300]}"
+            may_pass = answer.status_code in (409, 500, 503)
+        except requests.RequestException as error:
+            found, may_pass = f"no answer ({type(error).__name__})", True
+        if not may_pass or time.monotonic() > deadline:
+            raise StackNotReady(f"{method} {url}", found, "Run `lakehouse up` again.")
         time.sleep(POLL_SECONDS * 4)
 
 

@@ -163,3 +163,14 @@ REPAIRS = TableSpec(
     keys=("run_id", "table_name"),
     comment="Each request to Debezium to read single rows again, and how many came.",
 )
+
+SOURCE_GAPS = TableSpec(
+    name="ops.source_gaps",
+    schema=columns(
+        "source_incarnation string, after_beat bigint, next_beat bigint, next_lsn bigint, cause string, "
+        "after_at timestamp, next_at timestamp, reason string, accepted_by string, accepted_at timestamp"
+    ),
+    keys=("source_incarnation", "next_beat", "next_lsn"),
+    comment="Changes that the source never sent, between two heartbeats, and who accepted that for which reason.",
+    properties={"delta.appendOnly": "true"},
+)

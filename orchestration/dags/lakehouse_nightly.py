@@ -9,7 +9,7 @@ everything that is there.
 
 | Task | Does | Fails when |
 |---|---|---|
-| `bronze` | takes the cut, catches up, checks Bronze | a source is down, a batch does not balance, a check fails |
+| `bronze` | takes the cut, catches up, checks Bronze | a source is down, changes or rows are missing, a check fails |
 | `silver_and_gold` | merges, compares with the cut; builds, checks, publishes | Silver differs, a check or test fails |
 | `report_and_notify` | writes the morning report, tells Slack | Slack does not take the message |
 

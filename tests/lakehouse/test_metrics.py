@@ -87,11 +87,13 @@ def metric_names(expression: str) -> set[str]:
 
 def exported_names() -> set[str]:
     """Every name that our registries can show, with the suffixes of counters and histograms."""
-    metrics.count_batch(Entry("any", "q", 0, (), 1, 1, 1, warned={"any": 1}), 0.1)
+    metrics.count_batch(Entry("any", "q", 0, (), 1, 1, 1, warned={"any": 1}, last_event_at="2026-11-23T09:00:00"), 0.1)
     metrics.observe_progress("any", 0)
     metrics.quarantine_backlog("any", {"bad_framing": (1, 0.0)})
+    metrics.observe_slot("any", "reserved", 0)
     samples = {sample.name for family in metrics.STREAMS.collect() for sample in family.samples}
-    return samples | set(metrics.PIPELINE) | set(metrics.DRIVER) | set(metrics.RECONCILED)
+    pushed = metrics.PIPELINE | metrics.DRIVER | metrics.RECONCILED | metrics.SOURCE
+    return samples | set(pushed)
 
 
 def alarms() -> list[dict[str, Any]]:
@@ -127,6 +129,22 @@ def test_a_driver_that_stopped_itself_says_so(gateway: Gateway) -> None:
     ((_, path, body),) = gateway.pushed
     assert path == "/metrics/job/lakehouse/group/all"
     assert 'stream_has_stopped_itself{group="all"} 1.0' in body
+
+
+def test_a_night_tells_how_it_found_the_source(gateway: Gateway) -> None:
+    metrics.push_source(Settings(pushgateway_url=gateway.url), "unreserved", 2_000_000_000, False, gaps=2)
+    ((_, path, body),) = gateway.pushed
+    assert path == "/metrics/job/lakehouse/source/postgres"
+    assert 'source_slot_retained_bytes{slot="lakehouse"} 2e+09' in body
+    assert 'source_slot_wal_status{slot="lakehouse",status="unreserved"} 1.0' in body
+    assert 'source_slot_wal_status{slot="lakehouse",status="reserved"} 0.0' in body
+    assert "source_incarnation_differs 0.0" in body
+    assert "source_gaps_open 2.0" in body
+
+
+def test_the_page_shows_the_time_of_the_newest_event() -> None:
+    metrics.count_batch(Entry("timed", "q", 0, (), 1, 1, 1, last_event_at="2026-11-23T09:00:00.5"), 0.1)
+    assert gauge("stream_last_event_timestamp_seconds", "timed") == 1_795_424_400.5
 
 
 def test_a_failed_run_leaves_score_and_last_success_as_they_are(gateway: Gateway) -> None:

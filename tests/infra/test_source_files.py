@@ -1,0 +1,44 @@
+"""What the source is prepared with: the connector's file and the SQL agree with the captured tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from lakehouse.settings import Settings
+from lakehouse.tables import CAPTURED
+
+INFRA = Path(__file__).parents[2] / "infra"
+CONNECTOR = json.loads((INFRA / "debezium" / "connector.json").read_text("utf-8"))
+NAMES = sorted(table.name for table in CAPTURED)
+
+
+def test_the_connector_reads_the_captured_tables_and_no_other() -> None:
+    listed = CONNECTOR["table.include.list"].split(",")
+    assert sorted(listed) == [f"public.{name}" for name in NAMES]
+
+
+def test_the_publication_holds_the_captured_tables_and_no_other() -> None:
+    sql = (INFRA / "postgres" / "3_publication.sql").read_text("utf-8")
+    (listed,) = re.findall(r"alter publication lakehouse set table (.*);", sql)
+    assert sorted(listed.split(", ")) == NAMES
+    assert CONNECTOR["publication.autocreate.mode"] == "disabled"
+
+
+def test_the_connector_beats_and_each_beat_counts_one_up() -> None:
+    assert 0 < int(CONNECTOR["heartbeat.interval.ms"]) <= 60_000
+    assert "set beat = beat + 1" in CONNECTOR["heartbeat.action.query"]
+
+
+def test_the_connector_never_goes_on_with_another_slot() -> None:
+    # `when_needed`, `always` and the strategies that trust the slot would pass over a hole.
+    assert CONNECTOR["snapshot.mode"] == "initial"
+    assert "offset.mismatch.strategy" not in CONNECTOR
+
+
+def test_slot_prefix_and_connector_are_those_of_the_settings() -> None:
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    assert (CONNECTOR["slot.name"], CONNECTOR["topic.prefix"]) == (settings.source_slot, settings.source_topic_prefix)
+    content = (INFRA / "local" / "content.py").read_text("utf-8")
+    assert f'CONNECTOR = "{settings.source_connector}"' in content
