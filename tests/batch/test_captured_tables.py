@@ -1,104 +1,151 @@
-"""Changes of Postgres in any cut give the same Silver: newest wins, deletes are remembered, left-out values stay."""
+"""The night's merge: what it takes of Bronze, what it leaves for later, and attempts that are cut off or race."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from change_logs import THINGS, Event
 from pyspark.sql import SparkSession
+from table_rows import frame
 
-from batch import captured_tables
-from batch.left_out import PLACEHOLDER as UNAVAILABLE
+from batch import captured_tables, merge_write, unmergeable
+from batch.forget_deletes import forget_deletes
+from batch.incarnations import UnknownIncarnation, open_next
+from batch.left_out import PLACEHOLDER
+from batch.rebuild import rebuild
 from lakehouse import delta_io
 from lakehouse.settings import Settings
-from lakehouse.tables import PRODUCTS
+from lakehouse.source_cut import SourceCut
 
+pytestmark = pytest.mark.slow
 AT = datetime(2026, 11, 23, 9, 0, 0)
 
 
-def product(product_id: str, **values: Any) -> dict[str, Any]:
-    return {
-        "product_id": product_id,
-        "product_name": "Lamp",
-        "category": "Home",
-        "description": "long text",
-        "unit_cost": None,
-        "unit_price": None,
-        "updated_at": AT,
-    } | values
+def event(op: str, key: int, lsn: int, note: str | None = "x", **values: Any) -> Event:
+    row = None if op in "dt" else (1, note)
+    return replace(Event(0, key, op, row, 1, lsn, 1, lsn, AT.replace(second=lsn % 60)), **values)
 
 
-def change(op: str, product_id: str, lsn: int, offset: int | None = None, **values: Any) -> dict[str, Any]:
-    """One row of bronze.products_changes."""
-    after = None if op == "d" else product(product_id, **values)
-    row: dict[str, Any] = dict.fromkeys(PRODUCTS.changes.columns)
-    row |= {"key": {"product_id": product_id}, "op": op, "after": after, "lsn": lsn, "source_at": AT}
-    row |= {"_topic": "shop.public.products", "_partition": 0, "_offset": lsn if offset is None else offset}
-    return row
+class Night:
+    """Bronze and the merges of one home."""
+
+    def __init__(self, spark: SparkSession, settings: Settings) -> None:
+        self.spark, self.settings = spark, settings
+
+    def land(self, *events: Event, **columns: Any) -> None:
+        rows = [one.bronze() | columns for one in events]
+        delta_io.append(frame(self.spark, THINGS.changes.schema, rows), THINGS.changes, self.settings)
+
+    def merge(self, cut: SourceCut | None = None) -> int:
+        return captured_tables.run(self.spark, self.settings, THINGS, cut)
+
+    def live(self) -> dict[int, str | None]:
+        rows = delta_io.read(self.spark, THINGS.silver, self.settings).collect()
+        return {row["id"]: row["note"] for row in rows}
+
+    def versions(self) -> list[int]:
+        return [delta_io.version(self.spark, spec, self.settings) for spec in THINGS.merged]
+
+    def is_what_bronze_gives(self) -> bool:
+        return all(one.agrees for one in rebuild(self.spark, self.settings, THINGS))
 
 
 @pytest.fixture
-def merge(spark: SparkSession, settings: Settings) -> Any:
-    """Append changes to Bronze and merge them; returns (live, deleted) as {product_id: description}."""
-
-    def run(*changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        delta_io.append(spark.createDataFrame(list(changes), PRODUCTS.changes.schema), PRODUCTS.changes, settings)
-        captured_tables.run(spark, settings, PRODUCTS)
-        live, deleted = (
-            {row["product_id"]: row["description"] for row in delta_io.read(spark, spec, settings).collect()}
-            for spec in (PRODUCTS.silver, PRODUCTS.deleted)
-        )
-        return live, deleted
-
-    return run
+def night(spark: SparkSession, settings: Settings) -> Night:
+    return Night(spark, settings)
 
 
-def test_the_newest_change_wins_within_and_across_batches(merge: Any) -> None:
-    live, _ = merge(change("c", "a", 1, description="one"), change("u", "a", 3, description="three"))
-    assert live == {"a": "three"}
-    # An older change that arrives behind (its offset is new, its LSN is not).
-    live, _ = merge(change("u", "a", 2, offset=4, description="two"))
-    assert live == {"a": "three"}
+def test_merging_nothing_new_commits_nothing(night: Night) -> None:
+    night.land(event("c", 1, 10))
+    assert night.merge() == 1
+    before = night.versions()
+    assert night.merge() == 0
+    assert night.versions() == before
 
 
-def test_a_deleted_row_leaves_and_is_remembered_with_its_last_values(merge: Any) -> None:
-    merge(change("c", "a", 1, description="one"), change("c", "b", 2))
-    live, deleted = merge(change("d", "a", 3))
-    assert (set(live), deleted) == ({"b"}, {"a": "one"})
+@pytest.mark.parametrize("point", [1, 2])
+def test_an_attempt_that_is_cut_off_leaves_nothing_that_the_next_does_not_heal(
+    night: Night, monkeypatch: pytest.MonkeyPatch, point: int
+) -> None:
+    night.land(event("c", 1, 10), event("c", 2, 11), event("c", 3, 12))
+    night.merge()
+    night.land(event("d", 1, 20), event("u", 2, 21, note=PLACEHOLDER), event("c", 4, 22), event("d", 4, 23))
+    calls = []
+
+    def die(_: str) -> None:
+        calls.append(1)
+        if len(calls) == point:
+            raise RuntimeError("cut off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merge_write, "reach", die)
+        with pytest.raises(RuntimeError, match="cut off"):
+            night.merge()
+    assert set(night.live()) == {1, 2, 3}, "a reader sees nothing of an attempt that did not end"
+    night.land(event("u", 3, 24, note="new"))
+    night.merge()
+    assert night.live() == {2: "x", 3: "new"}
+    assert night.is_what_bronze_gives()
 
 
-def test_an_old_update_does_not_revive_a_deleted_row(merge: Any) -> None:
-    merge(change("c", "a", 1), change("d", "a", 5))
-    live, deleted = merge(change("u", "a", 3, offset=6))
-    assert (live, set(deleted)) == ({}, {"a"})
+def test_two_attempts_at_once_end_as_one(night: Night) -> None:
+    night.land(event("c", 1, 10))
+    done: list[int] = []
+    attempts = [threading.Thread(target=lambda: done.append(night.merge())) for _ in range(2)]
+    for one in attempts:
+        one.start()
+    for one in attempts:
+        one.join()
+    assert sorted(done) == [0, 1]
+    assert night.live() == {1: "x"}
 
 
-def test_a_row_inserted_again_after_its_delete_is_live(merge: Any) -> None:
-    merge(change("c", "a", 1), change("d", "a", 2))
-    live, deleted = merge(change("c", "a", 3, description="again"))
-    assert (live, deleted) == ({"a": "again"}, {})
+def test_a_change_beyond_the_cut_waits_and_the_cut_never_moves_back(night: Night) -> None:
+    cut = SourceCut("100:110:105", 1000, "system/1", datetime(2026, 11, 23, tzinfo=UTC))
+    night.land(event("c", 1, 10), transaction_id="99")
+    night.land(event("c", 2, 11), transaction_id="105")
+    night.land(event("c", 3, 12), transaction_id="109")
+    assert night.merge(cut) == 2
+    assert set(night.live()) == {1, 3}
+    # The transaction that was open has ended; its row is taken, and the others are not taken again.
+    later = replace(cut, snapshot="112:112:")
+    assert night.merge(later) == 1
+    assert set(night.live()) == {1, 2, 3}
+    night.land(event("c", 4, 13), transaction_id="111")
+    assert night.merge(cut) == 1, "a night that runs again for an older cut goes on to the newest"
+    assert set(night.live()) == {1, 2, 3, 4}
 
 
-def test_a_value_that_debezium_left_out_stays(merge: Any) -> None:
-    merge(change("c", "a", 1, description="real"))
-    live, _ = merge(change("u", "a", 2, description=UNAVAILABLE))
-    assert live == {"a": "real"}
+def test_a_row_that_comes_back_from_the_quarantine_is_merged_behind_the_offsets(night: Night) -> None:
+    night.land(event("c", 1, 10), event("c", 2, 30))
+    night.merge()
+    night.land(event("c", 3, 20), _replayed_at=datetime(2026, 11, 24, 9, 0, 0))
+    assert night.merge() == 1
+    assert set(night.live()) == {1, 2, 3}
+    assert night.merge() == 0
 
 
-def test_a_left_out_value_takes_the_real_one_of_the_same_batch(merge: Any) -> None:
-    merge(change("c", "a", 1, description="old"))
-    live, _ = merge(change("u", "a", 2, description="real"), change("u", "a", 3, description=UNAVAILABLE))
-    assert live == {"a": "real"}
+def test_a_restored_source_is_merged_when_an_operator_has_opened_it(night: Night) -> None:
+    night.land(event("c", 1, 500, note="before"))
+    night.merge()
+    night.land(event("u", 1, 20, note="after", offset=501), source_incarnation="system/2")
+    with pytest.raises(UnknownIncarnation, match="open-incarnation"):
+        night.merge()
+    open_next(night.spark, night.settings, "system/2", "restored from the backup of the night")
+    night.merge()
+    assert night.live() == {1: "after"}, "a lower LSN of the next life is newer"
 
 
-def test_the_placeholder_never_reaches_the_table(merge: Any) -> None:
-    live, _ = merge(change("u", "a", 1, description=UNAVAILABLE))
-    assert live == {"a": None}
-
-
-def test_merging_nothing_new_commits_nothing(spark: SparkSession, settings: Settings, merge: Any) -> None:
-    merge(change("c", "a", 1))
-    before = [delta_io.version(spark, spec, settings) for spec in PRODUCTS.merged]
-    assert captured_tables.run(spark, settings, PRODUCTS) == 0
-    assert [delta_io.version(spark, spec, settings) for spec in PRODUCTS.merged] == before
+def test_below_the_purge_horizon_a_change_of_an_absent_key_can_not_be_placed(night: Night) -> None:
+    night.land(event("c", 1, 10), event("d", 1, 20), event("c", 2, 15))
+    night.merge()
+    assert forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24)) == 1
+    night.land(event("u", 1, 12, offset=30), event("u", 2, 14, offset=31))
+    night.merge()
+    assert set(night.live()) == {2}
+    rejected = delta_io.read(night.spark, unmergeable.quarantine(THINGS), night.settings).collect()
+    assert [(row["reasons"], row["origin_position"]) for row in rejected] == [(["below_purge_horizon"], 30)]
