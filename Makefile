@@ -33,6 +33,10 @@ demo: setup ## the whole way on real parts, counted and compared (ORDERS=<csv> f
 test: setup ## every test, with the embedded stack
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## thousands of random change logs through the merge, against a fold in plain Python
+	@FUZZ_LOGS=500 FUZZ_ROUNDS=10 $(BIN)/python -m pytest tests/batch/test_merge_order.py --timeout 7200 $(ARGS)
+
 .PHONY: check
 check: setup ## format, lint, types and the fast tests, in under three minutes
 	@$(BIN)/ruff format --check --quiet .

@@ -52,9 +52,10 @@ def heads(spark: SparkSession, settings: Settings, table: CapturedTable, keys: D
 
     live = held(delta_io.read(spark, table.silver, settings), HEAD)
     gone = held(delta_io.read(spark, table.deleted, settings), GONE_HEAD)
-    # A merge that was cut off has remembered its deletes and not yet taken the rows away: those are there twice.
-    newest_first = Window.partitionBy(*table.keys).orderBy(F.col("_position").desc())
-    ranked = live.unionByName(gone).withColumn("_rank", F.row_number().over(newest_first))
+    # A merge that was cut off has remembered its deletes and not taken the rows away: the live table is the truth, and
+    # the next merge reads those deletes again.
+    live_first = Window.partitionBy(*table.keys).orderBy(F.col("op") == GONE_HEAD)
+    ranked = live.unionByName(gone).withColumn("_rank", F.row_number().over(live_first))
     # A cache would not do: Spark reads it again when a table behind it changes.
     return ranked.where("_rank = 1").drop("_rank").localCheckpoint()
 

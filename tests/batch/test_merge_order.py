@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from random import Random
 from typing import Any
 
@@ -17,7 +18,9 @@ from batch import captured_tables
 from lakehouse import delta_io
 from lakehouse.settings import Settings
 
-LOGS = 120
+# `make fuzz` sets both higher.
+LOGS = int(os.environ.get("FUZZ_LOGS", "200"))
+ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "1"))
 
 
 @given(st.integers(), st.integers(1, 40))
@@ -62,7 +65,7 @@ def wanted(events: list[Event]) -> tuple[dict[Any, Any], list[Any]]:
 
 @pytest.mark.slow
 @given(st.integers(0, 10**9))
-@effort(max_examples=1, deadline=None, derandomize=True)
+@effort(max_examples=ROUNDS, deadline=None, derandomize=ROUNDS == 1)
 def test_any_order_cut_and_repetition_gives_the_same_tables(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
