@@ -51,8 +51,6 @@ DRIVER_CONF = {
     # A batch is small and its plan never changes: planning it again between its stages only costs.
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.parquet.compression.codec": "lz4_raw",
-    # Numbers that count up (offsets, sequences, times) as differences: less to write, and files of a fraction.
-    "spark.hadoop.parquet.writer.version": "v2",
     "spark.hadoop.parquet.size.statistics.enabled": "false",
     # A dictionary of values that never repeat is built for each file and thrown away.
     **{f"spark.hadoop.parquet.enable.dictionary#{column}": "false" for column in NEVER_REPEATED},

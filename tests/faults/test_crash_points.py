@@ -7,6 +7,7 @@ import signal
 from itertools import pairwise
 
 import pytest
+from deltalake import DeltaTable, QueryBuilder
 from inventory_topic import InventoryTopic, bronze_ids, entries, log_of, quarantined, stream_process
 
 from lakehouse.settings import Settings
@@ -71,3 +72,10 @@ def test_the_start_without_a_checkpoint_said_so(settings: Settings, topic: Inven
 def test_no_file_of_a_killed_batch_is_read(settings: Settings, topic: InventoryTopic) -> None:
     written = list((settings.home / "warehouse" / "bronze" / "inventory_events").glob("*.parquet"))
     assert len(written) > len(entries(settings)), "the kill while files were written left none behind: too late"
+
+
+def test_an_engine_that_is_not_ours_reads_what_the_stream_wrote(settings: Settings, topic: InventoryTopic) -> None:
+    # delta-rs reads the files by itself here; elsewhere pyarrow does, which takes more forms of Parquet.
+    table = DeltaTable(str(settings.home / "warehouse" / "bronze" / "inventory_events"))
+    found = QueryBuilder().register("events", table).execute("select max(_offset), event_id from events group by 2")
+    assert found.read_all().num_rows == len(topic.good)
