@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -180,7 +181,8 @@ def _failed(outcomes: Iterable[Outcome]) -> int:
 
 
 def _sum(lost: Iterable[tuple[str, float]]) -> float:
-    return min(BEST, sum(points for _, points in lost))
+    # Hundreds of parts of a point: what is left of their rounding is no score.
+    return round(min(BEST, math.fsum(points for _, points in lost)), 9)
 
 
 def _largest_first(lost: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
