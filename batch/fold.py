@@ -19,8 +19,6 @@ HEAD = "head"
 GONE_HEAD = "gone_head"
 """The same where the row is deleted; it has the values that the row had last."""
 GONE = ("d", "t", GONE_HEAD)
-MOST_MOVES = 16
-"""So often may a row change its key within the changes of one fold and take its large values along."""
 
 
 def events(changes: DataFrame, table: CapturedTable) -> DataFrame:
@@ -103,9 +101,11 @@ def _in_order(table: CapturedTable) -> WindowSpec:
 
 def comparable(name: str, columns: StructType) -> Column:
     """The column in a form that can be compared."""
-    # Maps can't be compared; their entries in the order of the keys can.
+    # Maps can't be compared; their entries in the order of the keys can, and deeper ones as text.
     if isinstance(columns[name].dataType, MapType):
         return F.array_sort(F.map_entries(name)).alias(name)
+    if "map<" in columns[name].dataType.simpleString():
+        return F.to_json(F.struct(name)).alias(name)
     return F.col(name)
 
 
@@ -157,9 +157,7 @@ def _carried(rows: DataFrame, table: CapturedTable) -> DataFrame:
     """A row that got another key is an insert beside a delete at the same LSN: it takes the large values along."""
     takers = rows.where((F.col("op") == "c") & F.col("_left_out").isNotNull())
     waiting = takers.count()
-    for _ in range(MOST_MOVES):
-        if not waiting:
-            break
+    while waiting:
         rows = _move(rows, table).localCheckpoint()
         left = rows.where((F.col("op") == "c") & F.col("_left_out").isNotNull()).count()
         if left == waiting:

@@ -31,6 +31,8 @@ def forget_deletes(spark: SparkSession, settings: Settings, table: CapturedTable
         found = old.agg(F.max("_position").alias("horizon"), F.count(F.lit(1)).alias("rows")).first()
         if found is None or not found["rows"]:
             return 0
+        # A history that an attempt left ahead must not look as if it were not.
+        is_whole = table.has_history and merge_memory.agree(spark, settings, table)
         # First the horizon, then the rows: a crash between the two only remembers too much.
         moved = replace(
             memory,
@@ -38,7 +40,7 @@ def forget_deletes(spark: SparkSession, settings: Settings, table: CapturedTable
             horizon=_later(found["horizon"], memory.horizon),
         )
         merge_memory.remember(spark, table, settings, moved, events=0, refolded_keys=0, quarantined=0)
-        for spec in (*([table.history] if table.has_history else []), table.silver):
+        for spec in (*([table.history] if is_whole else []), table.silver):
             Append(spark, spec, settings).commit({merge_memory.application(table): moved.merge}, "")
         deleted.delete(F.col("_deleted_at") < F.lit(before))
         log.info("deletes_forgotten", table=table.name, rows=found["rows"], before=before)

@@ -18,6 +18,7 @@ from batch.left_out import large_columns
 from batch.merge_input import Input
 from batch.merge_memory import Memory
 from batch.merge_scope import Past, Scope, decide, heads, touched_keys
+from lakehouse import delta_io
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
@@ -46,10 +47,10 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
     judged = _without_forgotten(placed, held, taken.memory, table)
     good = judged.where("_reasons is null")
     quarantined = unmergeable.keep(judged.where("_reasons is not null"), table, settings)
-    scope = decide(touched, held, table, fold_all=not _agree(spark, settings, table))
+    scope = decide(touched_keys(good, table), held, table)
     memory = _next(spark, settings, taken, good, table)
     past = Past(taken.bronze, table, opened)
-    if taken.has_truncates:
+    if taken.has_truncates or not merge_memory.agree(spark, settings, table):
         folded = _all(spark, settings, table, past, memory)
     else:
         folded = _touched(spark, settings, table, good, scope, past, memory)
@@ -62,14 +63,6 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
     finally:
         for frame in (folded.states, touched):
             frame.unpersist()
-
-
-def _agree(spark: SparkSession, settings: Settings, table: CapturedTable) -> bool:
-    """Whether the history holds the same merge as the live table: else an attempt was cut off between the two."""
-    if not table.has_history:
-        return True
-    live, history = (merge_memory.number_in(spark, spec, table, settings) for spec in (table.silver, table.history))
-    return live == history
 
 
 def _next(spark: SparkSession, settings: Settings, taken: Input, good: DataFrame, table: CapturedTable) -> Memory:
@@ -113,11 +106,12 @@ def _touched(
     """The touched keys: most go on from their heads, the others are folded anew from all of Bronze."""
     new = fold.events(good, table)
     truncates = truncates_of(spark, memory, table)
-    if not scope.anew_count:
+    takers = past.takers_from(good)
+    if not scope.anew_count and takers is None:
         states = fold.states(new.unionByName(scope.heads), table, truncates, scope.has_gaps)
         return Folded(states, None, scope.heads)
     keys = list(table.keys)
-    anew = past.with_moved(scope.anew).persist()
+    anew = past.with_moved(scope.anew if takers is None else scope.anew.unionByName(takers).distinct()).persist()
     going_on = new.unionByName(scope.heads).join(anew, on=keys, how="left_anti")
     states = fold.states(going_on.unionByName(past.of(anew)), table, truncates, bool(large_columns(table)))
     touched = new.select(*keys).unionByName(anew).distinct()
@@ -125,10 +119,15 @@ def _touched(
 
 
 def _all(spark: SparkSession, settings: Settings, table: CapturedTable, past: Past, memory: Memory) -> Folded:
-    """All keys: a truncate ends each row that is older, wherever it stands in the order of arrival."""
+    """All keys: a truncate ends each row that is older, wherever it stands in the order of arrival, and what an attempt
+    that was cut off has left in the history is not known.
+    """
     known = past.of(None)
     every_head = heads(spark, settings, table, None)
     only_in_silver = every_head.join(known.select(*table.keys).distinct(), on=list(table.keys), how="left_anti")
     events = known.unionByName(only_in_silver)
     states = fold.states(events, table, truncates_of(spark, memory, table), bool(large_columns(table)))
-    return Folded(states, events.select(*table.keys).distinct(), every_head)
+    keys = events.select(*table.keys)
+    if table.has_history:
+        keys = keys.unionByName(delta_io.read(spark, table.history, settings).select(*table.keys))
+    return Folded(states, keys.distinct().localCheckpoint(), every_head)

@@ -40,7 +40,8 @@ def read(spark: SparkSession, settings: Settings, table: CapturedTable, memory: 
     """What is new in Bronze. A cut older than that of the last merge is replaced by it: Silver never moves back."""
     cut = _later(cut, memory.cut)
     version = delta_io.version(spark, table.changes, settings)
-    in_cut = _is_in(cut) if cut else F.lit(True)
+    # What an earlier merge took stays, whatever the cut of now can tell of it.
+    in_cut = _is_in(cut) | ~_is_unmerged(memory) if cut else F.lit(True)
     bronze = delta_io.read(spark, table.changes, settings, version).withColumn("_in_cut", in_cut)
     unseen = bronze.where(_is_unmerged(memory)).persist(StorageLevel.MEMORY_AND_DISK)
     partitions = unseen.groupBy("_topic", "_partition").agg(*_totals()).collect()
@@ -88,8 +89,10 @@ def _totals() -> list[Column]:
 
 
 def _is_in(cut: SourceCut) -> Column:
+    # The changes of another life of the source are all there, and its transaction ids say nothing here.
+    is_of_another = F.coalesce(F.col("source_incarnation") != cut.incarnation, F.lit(False))
     # A snapshot's row shows the table as of its position, whichever transaction read it.
-    return cut.sees(F.when(F.col("op") != "r", F.col("transaction_id")), F.col("lsn"))
+    return is_of_another | cut.sees(F.when(F.col("op") != "r", F.col("transaction_id")), F.col("lsn"))
 
 
 def _later(cut: SourceCut | None, merged: SourceCut | None) -> SourceCut | None:

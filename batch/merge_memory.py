@@ -52,6 +52,14 @@ def number_in(spark: SparkSession, spec: TableSpec, table: CapturedTable, settin
     return Append(spark, spec, settings).positions().get(application(table), 0)
 
 
+def agree(spark: SparkSession, settings: Settings, table: CapturedTable) -> bool:
+    """Whether the history holds the same merge as the live table: else an attempt was cut off between the two."""
+    if not table.has_history:
+        return True
+    live, history = (number_in(spark, spec, table, settings) for spec in (table.silver, table.history))
+    return live == history
+
+
 def newest(spark: SparkSession, table: CapturedTable, settings: Settings) -> Memory:
     """The memory of the merge that the live table holds."""
     merge = number_in(spark, table.silver, table, settings)

@@ -13,7 +13,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
-from batch.change_order import is_first_after_snapshot, positioned
+from batch.change_order import is_first_after_snapshot, is_snapshot_row, positioned
 from batch.fold import GONE_HEAD, HEAD, events
 from batch.left_out import large_columns, names_left_out
 from batch.unmergeable import reasons
@@ -69,11 +69,12 @@ def touched_keys(changes: DataFrame, table: CapturedTable) -> DataFrame:
         F.bool_or(left_out).alias("_has_gaps"),
         F.bool_or((F.col("op") == "c") & left_out).alias("_is_moved"),
         F.bool_or(is_first_after_snapshot()).alias("_is_first"),
+        F.bool_or(is_snapshot_row() & F.col("commit_lsn").isNull()).alias("_is_read"),
     )
 
 
-def decide(touched: DataFrame, held: DataFrame, table: CapturedTable, fold_all: bool) -> Scope:
-    """Divide the touched keys. `fold_all`: the tables are not at one merge, so what they hold is no head."""
+def decide(touched: DataFrame, held: DataFrame, table: CapturedTable) -> Scope:
+    """Divide the touched keys."""
     head = held.select(
         *table.keys,
         F.col("_position").alias("_head"),
@@ -82,7 +83,10 @@ def decide(touched: DataFrame, held: DataFrame, table: CapturedTable, fold_all: 
     known = touched.join(head, on=list(table.keys), how="left")
     is_late = F.coalesce(F.col("_first") <= F.col("_head"), F.lit(False))
     is_unknown = F.col("_has_gaps") & ~F.coalesce(F.col("_is_whole"), F.lit(False))
-    is_anew = F.lit(fold_all) | is_late | F.col("_is_moved") | F.col("_is_first") | is_unknown
+    # The place of a change that had no commit before it may depend on a snapshot's row that comes only now.
+    had_no_commit = F.col("_head")["is_change"] & (F.col("_head")["commit_lsn"] == F.col("_head")["lsn"])
+    is_placed = F.col("_is_read") & F.coalesce(had_no_commit, F.lit(False))
+    is_anew = is_late | F.col("_is_moved") | F.col("_is_first") | is_unknown | is_placed
     judged = known.select(*table.keys, "_has_gaps", is_anew.alias("_is_anew")).persist()
     counts = judged.agg(
         F.count_if("_is_anew").alias("anew"), F.count_if(F.col("_has_gaps") & ~F.col("_is_anew")).alias("gaps")
@@ -112,6 +116,25 @@ class Past:
             count, known = now, known.unionByName(self._moved(known)).distinct().localCheckpoint()
         return known
 
+    def takers_from(self, changes: DataFrame) -> DataFrame | None:
+        """The keys of rows that took large values along from a row whose delete comes only now; None for no delete."""
+        if not large_columns(self._table):
+            return None
+        deletes = changes.where("op = 'd'").select("source_incarnation", "lsn").distinct()
+        span = deletes.agg(F.min("lsn").alias("first"), F.max("lsn").alias("last")).first()
+        if span is None or span["first"] is None:
+            return None
+        # By the range, so that Delta skips the files of other times.
+        near = self._bronze.where(F.col("lsn").between(span["first"], span["last"]) & (F.col("op") == "c"))
+        found = self._at(near.where(names_left_out(self._table).isNotNull()), deletes).localCheckpoint()
+        return None if found.isEmpty() else found
+
+    def _at(self, rows: DataFrame, places: DataFrame) -> DataFrame:
+        """The keys of rows at one of the places (`source_incarnation`, `lsn`)."""
+        same = [F.col(f"moved.{name}").eqNullSafe(F.col(f"places.{name}")) for name in places.columns]
+        found = rows.alias("moved").join(places.alias("places"), on=same, how="left_semi")
+        return found.where("key is not null").select(*[F.col("key")[key].alias(key) for key in self._table.keys])
+
     def _moved(self, keys: DataFrame) -> DataFrame:
         rows = self._with_keys(keys)
         place = ("source_incarnation", "lsn")
@@ -120,9 +143,7 @@ class Past:
         there = self._bronze.where(F.col("op").isin("c", "d"))
         if few := _few(places, list(place)):
             there = there.where(F.col("lsn").isin(*{row["lsn"] for row in few}))
-        same = [F.col(f"moved.{name}").eqNullSafe(F.col(f"places.{name}")) for name in place]
-        found = there.alias("moved").join(places.alias("places"), on=same, how="left_semi")
-        return found.where("key is not null").select(*[F.col("key")[key].alias(key) for key in self._table.keys])
+        return self._at(there, places)
 
     def _with_keys(self, keys: DataFrame) -> DataFrame:
         rows = self._bronze.where("key is not null")

@@ -40,7 +40,7 @@ def write(
             _write_history(spark, settings, table, states, anew, mark)
         reach("between_silver_targets")
         _write_live(spark, settings, table, changed, mark)
-        _forget_revived(spark, settings, table, changed, heads)
+        _forget_revived(spark, settings, table, changed)
     finally:
         changed.unpersist()
 
@@ -78,11 +78,9 @@ def _remember_deletes(spark: SparkSession, settings: Settings, table: CapturedTa
     merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
 
 
-def _forget_revived(
-    spark: SparkSession, settings: Settings, table: CapturedTable, changed: DataFrame, heads: DataFrame
-) -> None:
+def _forget_revived(spark: SparkSession, settings: Settings, table: CapturedTable, changed: DataFrame) -> None:
     """A row that was inserted again after its delete is live: it leaves the deleted ones, last of all."""
-    was_gone = heads.where(F.col("op") == fold.GONE_HEAD).select(*table.keys)
+    was_gone = delta_io.read(spark, table.deleted, settings).select(*table.keys)
     revived = changed.where("not is_gone").select(*table.keys).join(was_gone, on=list(table.keys), how="left_semi")
     if revived.isEmpty():
         return

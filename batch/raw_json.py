@@ -21,6 +21,7 @@ from pyspark.sql.types import (
     FloatType,
     IntegerType,
     LongType,
+    MapType,
     ShortType,
     StringType,
     StructField,
@@ -52,9 +53,9 @@ def decoded(records: DataFrame, table: CapturedTable) -> DataFrame:
         {
             "_source": F.from_json(envelope["source"], SOURCE),
             "_transaction": F.from_json(envelope["transaction"], TRANSACTION),
-            "_key_row": _row(F.col("_key_text"), [table.columns[name] for name in table.keys], table),
-            "_before_row": _row(envelope["before"], list(table.columns), table),
-            "_after_row": _row(envelope["after"], list(table.columns), table),
+            "_key_row": _row(F.col("_key_text"), [table.columns[name] for name in table.keys], table, "key", "$"),
+            "_before_row": _row(envelope["before"], list(table.columns), table, "value", "$.before"),
+            "_after_row": _row(envelope["after"], list(table.columns), table, "value", "$.after"),
         }
     )
     raw = F.col("raw" if "raw" in records.columns else "value").cast("binary").alias("_raw")
@@ -130,6 +131,7 @@ def _reasons(table: CapturedTable) -> Column:
         .when(envelope.isNull() | op.isNull(), because("undecodable_body"))
         .when(~op.isin(*OPERATIONS), because("unknown_operation"))
         .when(has_row & envelope["after"].isNull(), because("missing_row"))
+        .when(has_row & F.col("_after_row").isNull(), because("undecodable_body"))
         .when(has_row & (F.size(named) > 0), named)
         .when((op != "t") & F.coalesce(*key_misfits).isNotNull(), F.array_compact(F.array(*key_misfits)))
     )
@@ -142,8 +144,11 @@ def _unknown_fields(table: CapturedTable) -> Column:
     return F.when(F.size(unknown) > 0, unknown)
 
 
-def _row(text: Column, fields: list[StructField], table: CapturedTable) -> Column:
-    """Each field as struct<value, misfit>; `misfit` is the reason why there is no value where there should be one."""
+def _row(text: Column, fields: list[StructField], table: CapturedTable, side: str, path: str) -> Column:
+    """Each field as struct<value, misfit>; `misfit` is the reason why there is no value where there should be one.
+
+    `path` is the row's place in the record's `side` (key or value), for values that its text has lost.
+    """
     old = {name: old_name for old_name, name in table.old_names.items()}
     sent = StructType(
         [StructField(name, StringType()) for field in fields for name in (field.name, old.get(field.name)) if name]
@@ -156,6 +161,8 @@ def _row(text: Column, fields: list[StructField], table: CapturedTable) -> Colum
         if field.name in old:
             found = F.coalesce(found, parsed[old[field.name]])
             is_there = is_there | F.array_contains(names, old[field.name])
+        if isinstance(field.dataType, DecimalType):
+            found = F.coalesce(_exact(side, path, field.name), found)
         value = F.when(found == PLACEHOLDER, _placeholder(field.dataType)).otherwise(converted(found, field.dataType))
         is_lost = found.isNotNull() & value.isNull()
         misfit = F.when(is_lost, F.lit(f"type_does_not_fit:{field.name}"))
@@ -163,6 +170,15 @@ def _row(text: Column, fields: list[StructField], table: CapturedTable) -> Colum
             misfit = F.when(~F.coalesce(is_there, F.lit(False)), F.lit(f"missing_field:{field.name}")).otherwise(misfit)
         row.append(F.struct(value.alias("value"), misfit.alias("misfit")).alias(field.name))
     return F.when(text.isNotNull() & names.isNotNull(), F.struct(*row))
+
+
+def _exact(side: str, path: str, name: str) -> Column:
+    """A number as it was sent: Spark's JSON reader takes it through a double, which has 15 digits."""
+    if not name.isidentifier():
+        return F.lit(None).cast("string")
+    sent = F.try_parse_json(F.col(side).cast("string"))
+    wrapped = F.try_variant_get(sent, f"{path.replace('$', '$.payload', 1)}.{name}", "string")
+    return F.coalesce(wrapped, F.try_variant_get(sent, f"{path}.{name}", "string"))
 
 
 def _values(row: Column, fields: list[StructField]) -> Column:
@@ -201,8 +217,10 @@ def converted(text: Column, kind: DataType) -> Column:
         return text.try_cast(kind)
     if isinstance(kind, ArrayType):
         return _array(text, kind)
-    if kind.typeName() in ("map", "struct"):
-        return F.from_json(text, kind.simpleString())
+    if isinstance(kind, StructType):
+        return _struct(text, kind)
+    if isinstance(kind, MapType):
+        return _map(text, kind)
     return text.try_cast(kind)
 
 
@@ -232,7 +250,7 @@ def _moment(text: Column) -> Column:
         F.when(size < 10**11, F.timestamp_seconds(number))
         .when(size < 10**14, F.timestamp_millis(number))
         .when(size < 10**17, F.timestamp_micros(number))
-        .when(number.isNotNull(), F.timestamp_micros((number / 1000).cast("bigint")))
+        .when(number.isNotNull(), F.timestamp_micros(F.call_function("div", number, F.lit(1000))))
     )
 
 
@@ -244,3 +262,18 @@ def _array(text: Column, kind: ArrayType) -> Column:
         lambda one: one["sent"].isNotNull() & one["found"].isNull(),
     )
     return F.when(~lost, found)
+
+
+def _struct(text: Column, kind: StructType) -> Column:
+    sent = F.from_json(text, StructType([StructField(one.name, StringType()) for one in kind]))
+    found = {one.name: converted(sent[one.name], one.dataType) for one in kind}
+    lost = [sent[name].isNotNull() & value.isNull() for name, value in found.items()]
+    is_whole = F.json_object_keys(text).isNotNull() & ~reduce(Column.__or__, lost)
+    return F.when(is_whole, F.struct(*[value.alias(name) for name, value in found.items()]))
+
+
+def _map(text: Column, kind: MapType) -> Column:
+    sent = F.from_json(text, "map<string,string>")
+    found = F.transform_values(sent, lambda _, one: converted(one, kind.valueType))
+    lost = F.map_filter(found, lambda name, one: one.isNull() & sent[name].isNotNull())
+    return F.when(F.json_object_keys(text).isNotNull() & (F.size(lost) == 0), found.cast(kind))

@@ -41,7 +41,10 @@ def keep(rows: DataFrame, table: CapturedTable, settings: Settings) -> int:
     spec = quarantine(table)
     delta_io.ensure(rows.sparkSession, spec, settings)
     kept = delta_io.table(rows.sparkSession, spec, settings).alias("row")
-    merge = kept.merge(_rejected(rows, table, spec).alias("change"), "row.quarantine_id = change.quarantine_id")
+    merge = kept.merge(
+        _rejected(rows, table, spec).dropDuplicates(["quarantine_id"]).alias("change"),
+        "row.quarantine_id = change.quarantine_id",
+    )
     merge.whenNotMatchedInsertAll().execute()
     return count
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from pyspark.sql.types import StringType, StructField, StructType
 
+from lakehouse.errors import UnsafeIdentifier
 from lakehouse.settings import Settings
 from lakehouse.tables.bronze import APPEND_ONLY, KAFKA_ORIGIN, REPLAYED, WITH_DOUBTS
 from lakehouse.tables.columns import columns
@@ -17,6 +18,7 @@ from lakehouse.tables.spec import TableSpec
 
 POSITION = "struct<incarnation:int,commit_lsn:bigint,is_change:boolean,lsn:bigint,transaction_order:bigint>"
 """Where a change stands among all changes of the source (docs/decisions/0016-order-of-changes.md)."""
+RESERVED = ("op", "is_gone", "is_head", "valid_from", "valid_to", "is_current")
 TRUNCATE = f"struct<_position:{POSITION},_source_at:timestamp>"
 ORIGIN = f"_position {POSITION}, _offset bigint, _source_at timestamp, _unresolved_columns array<string>"
 # A merge marks replaced rows and writes the new ones; without, it would copy each file that it touches.
@@ -38,6 +40,12 @@ class CapturedTable:
     has_history: bool = True
     history_columns: tuple[str, ...] = ()
     """Columns of which a change makes a new row of the history; empty means all."""
+
+    def __post_init__(self) -> None:
+        """Raise `UnsafeIdentifier` for a column whose name the merge uses itself."""
+        for name in self.columns.names:
+            if name in RESERVED or name.startswith("_"):
+                raise UnsafeIdentifier(name, f"a column that is none of {', '.join(RESERVED)} and begins with no _")
 
     def topic(self, settings: Settings) -> str:
         """The change topic that Debezium writes for the table."""
