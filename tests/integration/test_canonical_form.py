@@ -140,8 +140,8 @@ def test_lost_doubled_changed_and_lost_with_doubled_are_seen(
 
 
 def test_a_read_longer_than_its_limit_ends_with_the_cure(stack: Settings, made: psycopg.Connection[Any]) -> None:
-    made.execute("insert into canonical_cases (id, part) select one, 'many' from generate_series(1, 200000) as one")
-    hasty = stack.model_copy(update={"postgres_read_seconds": 0.01})
+    made.execute("insert into canonical_cases (id, part) select one, 'many' from generate_series(1, 400000) as one")
+    hasty = stack.model_copy(update={"postgres_read_seconds": 0.3})
     with pytest.raises(SourceNotReadable, match=r"statement timeout.*LAKEHOUSE_POSTGRES_READ_SECONDS"):
         source(hasty)
 
