@@ -18,7 +18,6 @@ from batch import reconcile_now
 from batch.rebuild import rebuild
 from infra.local import stack as supervisor
 from infra.local.processes import family_of
-from lakehouse.session import point_at_store
 from lakehouse.settings import Settings
 from lakehouse.tables import SILVER_CAPTURED
 from streaming import queries
@@ -104,7 +103,6 @@ def traffic(settings: Settings, random: Random, truncates: bool) -> None:
 
 def test_after_traffic_and_kills_silver_is_postgres(spark: SparkSession, settings: Settings) -> None:
     random = Random(SEED)
-    point_at_store(spark, settings)
 
     def to_bronze() -> None:
         queries.catch_up(spark, settings, "changes")
