@@ -19,8 +19,8 @@ from lakehouse.tables import TableSpec
 MADE_BY = {
     "bronze": "lakehouse stream all --until-caught-up",
     "silver": "lakehouse batch silver",
-    "candidate": "lakehouse batch gold",
-    "gold": "lakehouse batch gold",
+    "candidate": "lakehouse night run",
+    "gold": "lakehouse night run",
 }
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 APPLICATION = "spark.databricks.delta.write.txnAppId"

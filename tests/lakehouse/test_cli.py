@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any, NoReturn
 
+import click
 import pytest
 
 from lakehouse import cli
@@ -44,3 +45,11 @@ def test_a_mistake_of_ours_keeps_its_stack_trace(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cli, "front_door", fail)
     with pytest.raises(OSError, match="Invalid argument"):
         cli.main()
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_command_is_there(name: str) -> None:
+    context = click.Context(cli.front_door)
+    command = cli.front_door.get_command(context, name)
+    assert command is not None
+    assert command.help
