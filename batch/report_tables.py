@@ -14,6 +14,7 @@ import duckdb
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from lakehouse import direct_read
 from lakehouse.settings import Settings
 
 Row = dict[str, Any]
@@ -43,7 +44,7 @@ class ReportTables:
             table = DeltaTable(self._path(layer, name), version=version, storage_options=self._storage_options())
         except TableNotFoundError:
             return False
-        self._connection.register(called or name, table.to_pyarrow_dataset())
+        self._connection.register(called or name, direct_read.contents(table))
         self._known.add(called or name)
         return True
 

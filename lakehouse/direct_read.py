@@ -38,7 +38,8 @@ def open_table(settings: Settings, name: str, version: int | None = None) -> Del
     return DeltaTable(uri, version=version, storage_options=options)
 
 
-def _rows(table: DeltaTable) -> Any:
+def contents(table: DeltaTable) -> Any:
+    """The rows of an open table, in a form that DuckDB registers."""
     # Rows that a merge marked as replaced are known to the query engine only; the others are read where they lie.
     if "deletionVectors" in (table.protocol().reader_features or ()):
         return pa.table(QueryBuilder().register("rows", table).execute("select * from rows").read_all())
@@ -55,9 +56,18 @@ def connect(settings: Settings, *names: str) -> duckdb.DuckDBPyConnection:
             layer, _, short = name.partition(".")
             connection.execute(f'create schema if not exists "{layer}"')
             source = f"{layer}__{short}".replace("/", "__")
-            connection.register(source, _rows(table))
+            connection.register(source, contents(table))
             connection.execute(f'create view "{layer}"."{short}" as select * from "{source}"')  # noqa: S608 - ours
     return connection
+
+
+def row_count(settings: Settings, name: str) -> int:
+    """How many rows the table `layer.table` has; 0 where there is none yet."""
+    if open_table(settings, name) is None:
+        return 0
+    layer, _, short = name.partition(".")
+    found = connect(settings, name).execute(f'select count(*) from "{layer}"."{short}"')  # noqa: S608 - ours
+    return int((found.fetchone() or (0,))[0])
 
 
 def ledger_commits(settings: Settings, stream: str) -> Iterator[tuple[datetime, Entry]]:

@@ -30,9 +30,7 @@ def print_ending(settings: Settings, night: date) -> None:
     silver = (*(table.silver for table in SILVER_CAPTURED), INVENTORY_LEVELS, CLICKS, SESSIONS)
     names = [spec.name for spec in (*BRONZE, *silver)]
     for name in (*names, *(f"gold.{mart}" for mart in MARTS)):
-        table = direct_read.open_table(settings, name)
-        rows = table.to_pyarrow_dataset().count_rows() if table else 0
-        click.echo(f"  {name:<28}{rows:>9,}")
+        click.echo(f"  {name:<28}{direct_read.row_count(settings, name):>9,}")
     click.secho("\nQuarantine by reason (`lakehouse quarantine show ID` prints a row with its bytes)", bold=True)
     for line in quarantine_lines(settings):
         click.echo(f"  {line}")
