@@ -64,6 +64,7 @@ def wanted(events: list[Event]) -> tuple[dict[Any, Any], list[Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(st.integers(0, 10**9))
 @effort(max_examples=ROUNDS, deadline=None, derandomize=ROUNDS == 1)
 def test_any_order_cut_and_repetition_gives_the_same_tables(
