@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-
 import click
 
+from lakehouse import stop_signals
 from lakehouse.settings import Settings
 
 
@@ -21,7 +19,5 @@ def bi(settings: Settings, port: int) -> None:
     """
     from batch.bi import serve
 
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    signal.signal(signal.SIGINT, lambda *_: stopped.set())
-    serve(settings, port, stopped)
+    with stop_signals.as_event() as stopped:
+        serve(settings, port, stopped)

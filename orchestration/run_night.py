@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from datetime import date
 from pathlib import Path
 from typing import IO
 
+from lakehouse import stop_signals
 from lakehouse.errors import LakehouseError
 from lakehouse.lease import hold
 from lakehouse.settings import PREFIX, Settings
@@ -152,19 +152,14 @@ def _own_session(settings: Settings, command: list[str], variables: dict[str, st
     )
     session_file = airflow_home.airflow_home(settings) / SESSION_FILE
     session_file.write_text(str(process.pid), "utf-8")
-    before = signal.signal(signal.SIGTERM, _as_interrupt)
-    try:
-        yield process
-    finally:
-        # Also after a good end: nothing of a night outlives it.
-        processes.end(process.pid)
-        process.wait()
-        session_file.unlink(missing_ok=True)
-        signal.signal(signal.SIGTERM, before)
-
-
-def _as_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    with stop_signals.as_interrupt():
+        try:
+            yield process
+        finally:
+            # Also after a good end: nothing of a night outlives it.
+            processes.end(process.pid)
+            process.wait()
+            session_file.unlink(missing_ok=True)
 
 
 def _lines_of(stream: IO[str] | None) -> Iterator[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-
 import click
 
+from lakehouse import stop_signals
 from lakehouse.settings import Settings
 from streaming.notifier import run
 
@@ -17,8 +15,6 @@ from streaming.notifier import run
 @click.pass_obj
 def notify(settings: Settings, until_caught_up: bool, resend: bool) -> None:
     """Send each low-stock alert to Slack once. Needs no Spark; stop it with Ctrl-C or SIGTERM."""
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
-    counts = run(settings, stop, until_caught_up, resend)
+    with stop_signals.as_event() as stop:
+        counts = run(settings, stop, until_caught_up, resend)
     click.echo(f"{counts['sent']} sent, {counts['rejected']} refused, {counts['skipped']} skipped (no webhook)")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from datetime import datetime
 
 import click
 
+from lakehouse import stop_signals
 from lakehouse.settings import Settings
 
 
@@ -43,8 +42,6 @@ def sqs(settings: Settings, queue: str, until_empty: bool) -> None:
     """Move S3's event messages from an SQS queue to the notifications topic; for ever, or until it is empty."""
     from streaming.sqs_bridge import SqsBridge
 
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    moved = SqsBridge(settings, queue).run(stopping, until_empty)
+    with stop_signals.as_event() as stopping:
+        moved = SqsBridge(settings, queue).run(stopping, until_empty)
     click.echo(f"{moved} notifications moved")

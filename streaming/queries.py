@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import signal
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from types import FrameType
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from lakehouse import delta_io, lease, metrics
+from lakehouse import delta_io, lease, metrics, stop_signals
 from lakehouse.errors import LakehouseError, StepFailed
 from lakehouse.lease import Held
 from lakehouse.logs import get_logger
@@ -120,10 +118,8 @@ def run(
 
     Raises `LeaseHeld` when another driver runs one of them, `LeaseLost`, and our own error when a stream stops itself.
     """
-    stopping = threading.Event()
-    _stop_on_signals(stopping)
     chosen = streams(group, settings)
-    with ExitStack() as leases:
+    with stop_signals.as_event() as stopping, ExitStack() as leases:
         held = _hold_all(leases, settings, chosen)
         conf = short_lived(spark_conf(settings)) if is_short_lived else {}
         spark = build_session(settings, f"lakehouse-stream-{group}", conf | DRIVER_CONF)
@@ -180,15 +176,6 @@ def catch_up(spark: SparkSession, settings: Settings, group: str = "all", accept
 def _hold_all(leases: ExitStack, settings: Settings, chosen: Iterable[BronzeStream]) -> dict[str, Held]:
     """The lease of each stream, by its table, until the stack is closed."""
     return {one.spec.table: leases.enter_context(lease.hold(lease_of(one), settings)) for one in chosen}
-
-
-def _stop_on_signals(stopping: threading.Event) -> None:
-    def stop(number: int, _: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
 
 
 def _wait(

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import signal
-from types import FrameType
 
 import click
 
+from lakehouse import stop_signals
 from lakehouse.settings import Settings
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM is undone like Ctrl-C: what was stopped is started again."""
-    raise KeyboardInterrupt
 
 
 def _run(settings: Settings, module: str) -> None:
     from infra.breakage.ground import stand_on
 
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    importlib.import_module(f"infra.breakage.{module}").run(stand_on(settings, click.echo))
+    # What was stopped is started again.
+    with stop_signals.as_interrupt():
+        importlib.import_module(f"infra.breakage.{module}").run(stand_on(settings, click.echo))
     click.secho("The promise held.", fg="green")
 
 

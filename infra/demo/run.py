@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -19,6 +18,7 @@ from infra.local import stack
 from infra.shop.account import Account
 from infra.shop.invoices import read_invoices
 from infra.shop.run import run_shop
+from lakehouse import stop_signals
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings, load_settings
 
@@ -58,13 +58,12 @@ def run(orders_csv: Path | None, business_date: date | None, seed: int) -> None:
 
     Ctrl-C, SIGTERM and a closed terminal stop everything that it started; a stack that ran before stays up.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _as_interrupt)
     home = _home_of(orders_csv).home
     ran_before = any(service.pid for service in stack.status(home))
     clock = Clock()
     try:
-        _run(home, clock, orders_csv, business_date, seed)
+        with stop_signals.as_interrupt(signal.SIGTERM, signal.SIGHUP):
+            _run(home, clock, orders_csv, business_date, seed)
     except KeyboardInterrupt:
         if not ran_before:
             clock.say("interrupted: the stack that this demo started is stopped too")
@@ -102,10 +101,6 @@ def _run(home: Path, clock: Clock, orders_csv: Path | None, business_date: date 
         clock.head("6. What is true now")
         _compare(settings, account, orders_csv, clock.say)
     print_ending(settings, night)
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _date_of_night(account: Account, orders_csv: Path | None, business_date: date | None) -> date:

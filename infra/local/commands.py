@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections import deque
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from infra.local import stack
 from infra.local.errors import NoSuchService
+from lakehouse import stop_signals
 from lakehouse.settings import Settings
 
 
 def _say(line: str) -> None:
     click.echo(line)
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM during `up` is undone like Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 @click.command()
@@ -32,9 +26,9 @@ def up(settings: Settings, ports: str | None) -> None:
     """Start the embedded stack; what already runs is left alone."""
     if ports is not None and ports != "free" and not (ports.isdigit() and 1024 <= int(ports) <= 65000):
         raise click.BadParameter(f"{ports!r} is neither 'free' nor a number from 1024 to 65000", param_hint="--ports")
-    signal.signal(signal.SIGTERM, _as_interrupt)
     began = time.monotonic()
-    plan = stack.up(settings.home, ports, _say)
+    with stop_signals.as_interrupt():
+        plan = stack.up(settings.home, ports, _say)
     click.echo(f"The stack is up after {time.monotonic() - began:.0f} s; its addresses are in {plan.env_file}.")
 
 

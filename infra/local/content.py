@@ -26,6 +26,8 @@ INFRA = Path(__file__).resolve().parents[1]
 CONTRACTS = INFRA.parent / "lakehouse" / "contracts"
 CONNECTOR = "shop-source"
 CONNECTOR_SECONDS = 180.0
+# The transaction that a killed worker left open holds its successor until the broker ends it, after a minute or more.
+ANSWER_SECONDS = 180.0
 BUCKET = "landing"
 INVENTORY_SUBJECT = "inventory.events-value"
 
@@ -134,7 +136,7 @@ def _request(method: str, url: str, body: object, missing_is_fine: bool = False)
     """One call that may meet a rebalancing worker (409), a server that has just come up, or a worker that does not
     answer while it takes over from one that was killed.
     """
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
             answer = requests.request(method, url, json=body, timeout=30.0)
