@@ -32,13 +32,9 @@ def forget_deletes(spark: SparkSession, settings: Settings, table: CapturedTable
         if found is None or not found["rows"]:
             return 0
         # A history that an attempt left ahead must not look as if it were not.
-        is_whole = table.has_history and merge_memory.agree(spark, settings, table)
+        is_whole = table.has_history and memory.is_whole
         # First the horizon, then the rows: a crash between the two only remembers too much.
-        moved = replace(
-            memory,
-            merge=merge_memory.next_number(spark, table, settings),
-            horizon=_later(found["horizon"], memory.horizon),
-        )
+        moved = replace(memory, merge=memory.last_number + 1, horizon=_later(found["horizon"], memory.horizon))
         merge_memory.remember(spark, table, settings, moved, events=0, refolded_keys=0, quarantined=0)
         for spec in (*([table.history] if is_whole else []), table.silver):
             Append(spark, spec, settings).commit({merge_memory.application(table): moved.merge}, "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -17,7 +16,7 @@ from batch.change_order import positioned
 from batch.left_out import large_columns
 from batch.merge_input import Input
 from batch.merge_memory import Memory
-from batch.merge_scope import Past, Scope, decide, heads, touched_keys
+from batch.merge_scope import Past, Scope, as_events, decide, heads, touched_keys
 from lakehouse import delta_io
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
@@ -41,37 +40,38 @@ class Folded:
 def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: Input) -> None:
     """Merge the rows that were taken. Raises `UnknownIncarnation`."""
     opened = incarnations.require(spark, settings, taken.incarnations)
-    placed = positioned(taken.changes, table, opened).withColumn("_reasons", unmergeable.reasons(table))
-    touched = touched_keys(placed.where("_reasons is null"), table).persist()
+    placed = positioned(taken.changes, table, opened)
+    touched = touched_keys(placed.where("_reasons is null"), table).localCheckpoint()
     held = heads(spark, settings, table, touched)
-    judged = _without_forgotten(placed, held, taken.memory, table)
-    good = judged.where("_reasons is null")
-    quarantined = unmergeable.keep(judged.where("_reasons is not null"), table, settings)
-    scope = decide(touched_keys(good, table), held, table)
-    memory = _next(spark, settings, taken, good, table)
+    good, quarantined = placed.where("_reasons is null"), 0
+    if taken.unmergeable or taken.memory.horizon is not None:
+        judged = _without_forgotten(placed, held, taken.memory, table)
+        good = judged.where("_reasons is null")
+        quarantined = unmergeable.keep(judged.where("_reasons is not null"), table, settings)
+        touched = touched_keys(good, table)
+    scope = decide(touched, held, table)
+    memory = _next(taken, good, scope)
     past = Past(taken.bronze, table, opened)
-    if taken.has_truncates or not merge_memory.agree(spark, settings, table):
+    if taken.has_truncates or not memory.is_whole:
         folded = _all(spark, settings, table, past, memory)
     else:
-        folded = _touched(spark, settings, table, good, scope, past, memory)
-    folded.states.persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        counts = {"events": taken.count, "refolded_keys": scope.anew_count, "quarantined": quarantined}
-        merge_memory.remember(spark, table, settings, memory, **counts)
-        log.info("merge_begins", table=table.silver.name, merge=memory.merge, **counts)
-        merge_write.write(spark, settings, table, folded.states, folded.heads, folded.anew, memory.merge)
-    finally:
-        for frame in (folded.states, touched):
-            frame.unpersist()
+        had_moved_rows = taken.memory.has_moved_rows
+        folded = _touched(spark, settings, table, good, scope, past, memory, had_moved_rows)
+    counts = {"events": taken.count, "refolded_keys": scope.anew_count, "quarantined": quarantined}
+    merge_memory.remember(spark, table, settings, memory, **counts)
+    log.info("merge_begins", table=table.silver.name, merge=memory.merge, **counts)
+    merge_write.write(spark, settings, table, folded.states, folded.heads, folded.anew, memory.merge)
 
 
-def _next(spark: SparkSession, settings: Settings, taken: Input, good: DataFrame, table: CapturedTable) -> Memory:
-    truncates = taken.memory.truncates
+def _next(taken: Input, good: DataFrame, scope: Scope) -> Memory:
+    before = taken.memory
+    truncates = before.truncates
     if taken.has_truncates:
         new = good.where("op = 't'").select("_position", F.col("source_at").alias("_source_at"))
         # A truncate that was delivered twice is one.
         truncates = tuple({row["_position"]: row for row in (*truncates, *new.collect())}.values())
-    return replace(taken.memory, merge=merge_memory.next_number(spark, table, settings), truncates=truncates)
+    has_moved = before.has_moved_rows or scope.has_moved_rows
+    return replace(before, merge=before.last_number + 1, truncates=truncates, has_moved_rows=has_moved)
 
 
 def _without_forgotten(placed: DataFrame, held: DataFrame, memory: Memory, table: CapturedTable) -> DataFrame:
@@ -102,17 +102,19 @@ def _touched(
     scope: Scope,
     past: Past,
     memory: Memory,
+    had_moved_rows: bool,
 ) -> Folded:
     """The touched keys: most go on from their heads, the others are folded anew from all of Bronze."""
     new = fold.events(good, table)
+    held = as_events(scope.heads)
     truncates = truncates_of(spark, memory, table)
-    takers = past.takers_from(good)
+    takers = past.takers_from(good) if had_moved_rows else None
     if not scope.anew_count and takers is None:
-        states = fold.states(new.unionByName(scope.heads), table, truncates, scope.has_gaps)
+        states = fold.states(new.unionByName(held), table, truncates, scope.has_gaps)
         return Folded(states, None, scope.heads)
     keys = list(table.keys)
     anew = past.with_moved(scope.anew if takers is None else scope.anew.unionByName(takers).distinct()).persist()
-    going_on = new.unionByName(scope.heads).join(anew, on=keys, how="left_anti")
+    going_on = new.unionByName(held).join(anew, on=keys, how="left_anti")
     states = fold.states(going_on.unionByName(past.of(anew)), table, truncates, bool(large_columns(table)))
     touched = new.select(*keys).unionByName(anew).distinct()
     return Folded(states, anew, heads(spark, settings, table, touched))
@@ -124,7 +126,9 @@ def _all(spark: SparkSession, settings: Settings, table: CapturedTable, past: Pa
     """
     known = past.of(None)
     every_head = heads(spark, settings, table, None)
-    only_in_silver = every_head.join(known.select(*table.keys).distinct(), on=list(table.keys), how="left_anti")
+    only_in_silver = as_events(every_head).join(
+        known.select(*table.keys).distinct(), on=list(table.keys), how="left_anti"
+    )
     events = known.unionByName(only_in_silver)
     states = fold.states(events, table, truncates_of(spark, memory, table), bool(large_columns(table)))
     keys = events.select(*table.keys)

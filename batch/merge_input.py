@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from batch.merge_memory import Memory
+from batch.unmergeable import reasons
 from lakehouse import delta_io
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
@@ -23,8 +24,9 @@ class Input:
     bronze: DataFrame
     """All rows up to the cut, those that were merged before among them."""
     changes: DataFrame
-    """The new ones of them; kept in memory until `close`."""
+    """The new ones of them, with `_reasons` for those that can't be merged; kept in memory until `close`."""
     count: int
+    unmergeable: int
     memory: Memory
     """How far Bronze is read with these rows; still with the number of the merge before."""
     incarnations: frozenset[str]
@@ -43,7 +45,8 @@ def read(spark: SparkSession, settings: Settings, table: CapturedTable, memory: 
     # What an earlier merge took stays, whatever the cut of now can tell of it.
     in_cut = _is_in(cut) | ~_is_unmerged(memory) if cut else F.lit(True)
     bronze = delta_io.read(spark, table.changes, settings, version).withColumn("_in_cut", in_cut)
-    unseen = bronze.where(_is_unmerged(memory)).persist(StorageLevel.MEMORY_AND_DISK)
+    unseen = bronze.where(_is_unmerged(memory)).withColumn("_reasons", reasons(table))
+    unseen = unseen.persist(StorageLevel.MEMORY_AND_DISK)
     partitions = unseen.groupBy("_topic", "_partition").agg(*_totals()).collect()
     found = _input(bronze.where("_in_cut"), unseen, partitions, replace(_after(memory, partitions), cut=cut))
     return replace(found, changes=unseen.where("_in_cut"))
@@ -51,7 +54,8 @@ def read(spark: SparkSession, settings: Settings, table: CapturedTable, memory: 
 
 def given(spark: SparkSession, settings: Settings, table: CapturedTable, memory: Memory, changes: DataFrame) -> Input:
     """The same for rows that were added to Bronze just now, wherever their offsets lie."""
-    unseen = changes.withColumn("_in_cut", F.lit(True)).persist(StorageLevel.MEMORY_AND_DISK)
+    unseen = changes.withColumns({"_in_cut": F.lit(True), "_reasons": reasons(table)})
+    unseen = unseen.persist(StorageLevel.MEMORY_AND_DISK)
     partitions = unseen.groupBy("_topic", "_partition").agg(*_totals()).collect()
     bronze = delta_io.read(spark, table.changes, settings)
     return _input(bronze, unseen, partitions, memory)
@@ -69,6 +73,7 @@ def _input(bronze: DataFrame, unseen: DataFrame, partitions: list[Row], memory: 
         bronze=bronze,
         changes=unseen,
         count=sum(one["in_cut"] for one in partitions),
+        unmergeable=sum(one["unmergeable"] for one in partitions),
         memory=memory,
         incarnations=frozenset(name for one in partitions for name in one["incarnations"]),
         has_truncates=any(one["has_truncates"] for one in partitions),
@@ -80,6 +85,7 @@ def _totals() -> list[Column]:
     is_truncate = F.col("_in_cut") & (F.col("op") == "t")
     return [
         F.count_if("_in_cut").alias("in_cut"),
+        F.count_if(F.col("_in_cut") & F.col("_reasons").isNotNull()).alias("unmergeable"),
         (F.max("_offset") + 1).alias("end"),
         F.min(F.when(~F.col("_in_cut"), F.col("_offset"))).alias("first_beyond"),
         F.max("_replayed_at").alias("replayed"),

@@ -40,6 +40,12 @@ class Memory:
     """Position and time of each truncate of the source."""
     horizon: Row | None = None
     """Deletes below this position are forgotten."""
+    has_moved_rows: bool = False
+    """Whether any change took large values along from a row with another key."""
+    last_number: int = 0
+    """The highest number that an attempt has used, also one that was cut off."""
+    is_whole: bool = True
+    """Whether the history holds the same merge as the live table: else an attempt was cut off between the two."""
 
 
 def application(table: CapturedTable) -> str:
@@ -52,20 +58,16 @@ def number_in(spark: SparkSession, spec: TableSpec, table: CapturedTable, settin
     return Append(spark, spec, settings).positions().get(application(table), 0)
 
 
-def agree(spark: SparkSession, settings: Settings, table: CapturedTable) -> bool:
-    """Whether the history holds the same merge as the live table: else an attempt was cut off between the two."""
-    if not table.has_history:
-        return True
-    live, history = (number_in(spark, spec, table, settings) for spec in (table.silver, table.history))
-    return live == history
-
-
 def newest(spark: SparkSession, table: CapturedTable, settings: Settings) -> Memory:
     """The memory of the merge that the live table holds."""
     merge = number_in(spark, table.silver, table, settings)
+    is_whole = not table.has_history or number_in(spark, table.history, table, settings) == merge
+    # That merge, and those behind it that were cut off.
+    rows = delta_io.read(spark, table.merges, settings).where(F.col("merge") >= merge).collect()
+    last_number = max((row["merge"] for row in rows), default=0)
     if not merge:
-        return Memory()
-    row = delta_io.read(spark, table.merges, settings).where(F.col("merge") == merge).first()
+        return Memory(last_number=last_number, is_whole=is_whole)
+    row = next((row for row in rows if row["merge"] == merge), None)
     assert row is not None, f"{table.merges.name} has no merge {merge}: it is written before the rows"
     return Memory(
         merge=merge,
@@ -75,13 +77,11 @@ def newest(spark: SparkSession, table: CapturedTable, settings: Settings) -> Mem
         replayed_through=row["replayed_through"],
         truncates=tuple(row["truncates"]),
         horizon=row["horizon"],
+        # Null in a row of before this was remembered.
+        has_moved_rows=row["has_moved_rows"] is not False,
+        last_number=last_number,
+        is_whole=is_whole,
     )
-
-
-def next_number(spark: SparkSession, table: CapturedTable, settings: Settings) -> int:
-    """A number that no attempt has used, also none that was cut off."""
-    used = delta_io.read(spark, table.merges, settings).agg(F.max("merge")).first()
-    return int(used[0] or 0) + 1 if used else 1
 
 
 def remember(spark: SparkSession, table: CapturedTable, settings: Settings, memory: Memory, **counts: int) -> None:
@@ -94,6 +94,7 @@ def remember(spark: SparkSession, table: CapturedTable, settings: Settings, memo
         "replayed_through": memory.replayed_through,
         "truncates": list(memory.truncates),
         "horizon": memory.horizon,
+        "has_moved_rows": memory.has_moved_rows,
         "merged_at": datetime.now(UTC),
         **counts,
     }

@@ -30,16 +30,19 @@ class Scope:
     """The keys of a merge."""
 
     heads: DataFrame
-    """What Silver holds of the touched keys, as events of the fold."""
+    """What Silver holds of the touched keys (`heads`)."""
     anew: DataFrame
     """The keys that are folded anew."""
     anew_count: int
     has_gaps: bool
     """Whether a change of the other keys leaves values out."""
+    has_moved_rows: bool
+    """Whether a change took large values along from a row with another key."""
 
 
 def heads(spark: SparkSession, settings: Settings, table: CapturedTable, keys: DataFrame | None) -> DataFrame:
-    """What Silver holds of these keys (None: of all), as events of the fold: one row for each, live or deleted.
+    """What Silver holds of these keys (None: of all), as events of the fold: one row for each, live or deleted, with
+    `_is_remembered`: whether the deleted ones have a row of it.
 
     It is read at once and kept, so that it stays what it was when the merge writes the tables that it comes from.
     """
@@ -54,10 +57,21 @@ def heads(spark: SparkSession, settings: Settings, table: CapturedTable, keys: D
     gone = held(delta_io.read(spark, table.deleted, settings), GONE_HEAD)
     # A merge that was cut off has remembered its deletes and not taken the rows away: the live table is the truth, and
     # the next merge reads those deletes again.
-    live_first = Window.partitionBy(*table.keys).orderBy(F.col("op") == GONE_HEAD)
-    ranked = live.unionByName(gone).withColumn("_rank", F.row_number().over(live_first))
+    of_key = Window.partitionBy(*table.keys)
+    live_first = of_key.orderBy(F.col("op") == GONE_HEAD)
+    ranked = live.unionByName(gone).withColumns(
+        {
+            "_rank": F.row_number().over(live_first),
+            "_is_remembered": F.bool_or(F.col("op") == GONE_HEAD).over(of_key),
+        }
+    )
     # A cache would not do: Spark reads it again when a table behind it changes.
     return ranked.where("_rank = 1").drop("_rank").localCheckpoint()
+
+
+def as_events(held: DataFrame) -> DataFrame:
+    """`heads` as events of the fold and nothing else."""
+    return held.drop("_is_remembered")
 
 
 def touched_keys(changes: DataFrame, table: CapturedTable) -> DataFrame:
@@ -87,12 +101,15 @@ def decide(touched: DataFrame, held: DataFrame, table: CapturedTable) -> Scope:
     had_no_commit = F.col("_head")["is_change"] & (F.col("_head")["commit_lsn"] == F.col("_head")["lsn"])
     is_placed = F.col("_is_read") & F.coalesce(had_no_commit, F.lit(False))
     is_anew = is_late | F.col("_is_moved") | F.col("_is_first") | is_unknown | is_placed
-    judged = known.select(*table.keys, "_has_gaps", is_anew.alias("_is_anew")).persist()
+    judged = known.withColumn("_is_anew", is_anew)
     counts = judged.agg(
-        F.count_if("_is_anew").alias("anew"), F.count_if(F.col("_has_gaps") & ~F.col("_is_anew")).alias("gaps")
+        F.count_if("_is_anew").alias("anew"),
+        F.count_if(F.col("_has_gaps") & ~F.col("_is_anew")).alias("gaps"),
+        F.count_if("_is_moved").alias("moved"),
     ).first()
     assert counts is not None
-    return Scope(held, judged.where("_is_anew").select(*table.keys), int(counts["anew"]), bool(counts["gaps"]))
+    anew = judged.where("_is_anew").select(*table.keys)
+    return Scope(held, anew, counts["anew"], bool(counts["gaps"]), bool(counts["moved"]))
 
 
 class Past:

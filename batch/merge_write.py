@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -17,6 +18,18 @@ from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable, TableSpec
 
 HISTORY_KEY = "_from_position"
+# What is merged is a checkpoint already: Delta need not keep it a second time.
+FROM_CHECKPOINT = {"spark.databricks.delta.merge.materializeSource": "none"}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows a merge changes, and how many of them are gone, gone again, and live again."""
+
+    rows: int
+    gone: int
+    gone_again: int
+    revived: int
 
 
 def write(
@@ -30,27 +43,51 @@ def write(
 ) -> None:
     """Write what the states make of deletes, history and live rows. `anew`: keys whose states are all there."""
     mark = Mark(application(table), number)
-    newest = fold.newest(states, table)
-    changed = newest if anew is None else _changed(newest, heads, table)
-    changed = changed.withColumn("_merged_at", F.current_timestamp()).persist()
-    try:
-        _remember_deletes(spark, settings, table, changed)
-        reach("between_silver_targets")
-        if table.has_history:
-            _write_history(spark, settings, table, states, anew, mark)
-        reach("between_silver_targets")
+    if table.has_history:
+        # Kept without its plan, which each step behind would analyse again.
+        states = states.localCheckpoint()
+    changed = _changed(fold.newest(states, table), heads, table, anew is not None)
+    changed = changed.withColumn("_merged_at", F.current_timestamp()).localCheckpoint()
+    found = _counted(changed)
+    if found.gone:
+        _remember_deletes(spark, settings, table, changed.where("is_gone"), found)
+    reach("between_silver_targets")
+    if table.has_history:
+        _write_history(spark, settings, table, states, anew, mark)
+    reach("between_silver_targets")
+    if found.rows:
         _write_live(spark, settings, table, changed, mark)
+    else:
+        _commit_nothing(spark, table.silver, settings, mark)
+    if found.revived:
         _forget_revived(spark, settings, table, changed)
-    finally:
-        changed.unpersist()
 
 
-def _changed(newest: DataFrame, heads: DataFrame, table: CapturedTable) -> DataFrame:
-    """The rows that differ from what Silver holds: folding anew often ends where it was."""
+def _counted(changed: DataFrame) -> Counts:
+    is_remembered = F.col("_is_remembered")
+    row = changed.agg(
+        F.count(F.lit(1)).alias("rows"),
+        F.count_if("is_gone").alias("gone"),
+        F.count_if(F.col("is_gone") & is_remembered).alias("gone_again"),
+        F.count_if(~F.col("is_gone") & is_remembered).alias("revived"),
+    ).first()
+    assert row is not None
+    return Counts(row["rows"], row["gone"], row["gone_again"], row["revived"])
+
+
+def _changed(newest: DataFrame, heads: DataFrame, table: CapturedTable, is_folded_anew: bool) -> DataFrame:
+    """The newest states with `_is_remembered`; where keys were folded anew only those that differ from what Silver
+    holds: that often ends where it was.
+    """
+    is_remembered = F.coalesce("_is_remembered", F.lit(False))
+    if not is_folded_anew:
+        known = heads.select(*table.keys, "_is_remembered")
+        return newest.join(known, on=list(table.keys), how="left").withColumn("_is_remembered", is_remembered)
     compared = (*table.values, "_position", "_offset", "_unresolved_columns")
     names = {"_unresolved_columns": "_left_out"}
     held = heads.select(
         *table.keys,
+        "_is_remembered",
         F.struct(
             *[_comparable(names.get(name, name), table).alias(name) for name in compared],
             (F.col("op") == fold.GONE_HEAD).alias("is_gone"),
@@ -58,7 +95,8 @@ def _changed(newest: DataFrame, heads: DataFrame, table: CapturedTable) -> DataF
     )
     found = F.struct(*[_comparable(name, table).alias(name) for name in compared], F.col("is_gone"))
     joined = newest.join(held, on=list(table.keys), how="left")
-    return joined.where(~found.eqNullSafe(F.col("_held"))).drop("_held")
+    differing = joined.where(~found.eqNullSafe(F.col("_held"))).drop("_held")
+    return differing.withColumn("_is_remembered", is_remembered)
 
 
 def _comparable(name: str, table: CapturedTable) -> Column:
@@ -69,9 +107,12 @@ def _same_key(table: CapturedTable) -> Column:
     return reduce(Column.__and__, [F.col(f"row.{key}") == F.col(f"change.{key}") for key in table.keys])
 
 
-def _remember_deletes(spark: SparkSession, settings: Settings, table: CapturedTable, changed: DataFrame) -> None:
-    gone = changed.where("is_gone").withColumn("_deleted_at", F.col("_source_at")).select(*table.deleted.columns)
-    if gone.isEmpty():
+def _remember_deletes(
+    spark: SparkSession, settings: Settings, table: CapturedTable, gone: DataFrame, found: Counts
+) -> None:
+    gone = gone.withColumn("_deleted_at", F.col("_source_at")).select(*table.deleted.columns)
+    if not found.gone_again:
+        delta_io.append(gone, table.deleted, settings)
         return
     deleted = delta_io.table(spark, table.deleted, settings).alias("row")
     merge = deleted.merge(gone.alias("change"), _same_key(table))
@@ -80,20 +121,14 @@ def _remember_deletes(spark: SparkSession, settings: Settings, table: CapturedTa
 
 def _forget_revived(spark: SparkSession, settings: Settings, table: CapturedTable, changed: DataFrame) -> None:
     """A row that was inserted again after its delete is live: it leaves the deleted ones, last of all."""
-    was_gone = delta_io.read(spark, table.deleted, settings).select(*table.keys)
-    revived = changed.where("not is_gone").select(*table.keys).join(was_gone, on=list(table.keys), how="left_semi")
-    if revived.isEmpty():
-        return
+    revived = changed.where("not is_gone and _is_remembered").select(*table.keys)
     deleted = delta_io.table(spark, table.deleted, settings).alias("row")
     deleted.merge(revived.alias("change"), _same_key(table)).whenMatchedDelete().execute()
 
 
 def _write_live(spark: SparkSession, settings: Settings, table: CapturedTable, changed: DataFrame, mark: Mark) -> None:
-    if changed.isEmpty():
-        _commit_nothing(spark, table.silver, settings, mark)
-        return
     columns: dict[str, str | Column] = {name: F.col(f"change.{name}") for name in table.silver.columns}
-    with delta_io.marked(spark, mark):
+    with delta_io.marked(spark, mark), delta_io.settings_of(spark, FROM_CHECKPOINT):
         live = delta_io.table(spark, table.silver, settings).alias("row")
         merge = live.merge(changed.alias("change"), _same_key(table))
         merge = merge.whenMatchedDelete(condition="change.is_gone").whenMatchedUpdate(set=columns)
@@ -116,30 +151,27 @@ def _write_history(
         before = delta_io.read(spark, table.history, settings).join(anew, on=keys, how="left_semi")
         going_on = _going_on(spans.join(anew, on=keys, how="left_anti"), table)
         rows = going_on.unionByName(_anew(spans.join(anew, on=keys, how="left_semi"), before, table))
-    rows = rows.persist()
-    try:
-        if rows.isEmpty():
-            _commit_nothing(spark, table.history, settings, mark)
-            return
-        columns: dict[str, str | Column] = {name: F.col(f"change.{name}") for name in table.history.columns}
-        closing: dict[str, str | Column] = {
-            name: columns[name] for name in ("valid_to", "is_current", "_to_position", "_merged_at")
-        }
-        is_closed = F.col("row.is_current") & (F.col("change._does") == "close")
-        is_replaced = F.col("change._does").isin("replace", "remove") & (
-            F.col(f"row.{HISTORY_KEY}") == F.col(f"change.{HISTORY_KEY}")
-        )
-        # Only the current rows are read where no row is folded anew.
-        target = F.col("row.is_current") & is_closed if anew is None else is_closed | is_replaced
-        with delta_io.marked(spark, mark):
-            history = delta_io.table(spark, table.history, settings).alias("row")
-            merge = history.merge(rows.alias("change"), _same_key(table) & target)
-            merge = merge.whenMatchedDelete(condition="change._does = 'remove'")
-            merge = merge.whenMatchedUpdate(condition="change._does = 'close'", set=closing)
-            merge = merge.whenMatchedUpdate(set=columns)
-            merge.whenNotMatchedInsert(condition="change._does = 'insert'", values=columns).execute()
-    finally:
-        rows.unpersist()
+    rows = rows.localCheckpoint()
+    if rows.isEmpty():
+        _commit_nothing(spark, table.history, settings, mark)
+        return
+    columns: dict[str, str | Column] = {name: F.col(f"change.{name}") for name in table.history.columns}
+    closing: dict[str, str | Column] = {
+        name: columns[name] for name in ("valid_to", "is_current", "_to_position", "_merged_at")
+    }
+    is_closed = F.col("row.is_current") & (F.col("change._does") == "close")
+    is_replaced = F.col("change._does").isin("replace", "remove") & (
+        F.col(f"row.{HISTORY_KEY}") == F.col(f"change.{HISTORY_KEY}")
+    )
+    # Only the current rows are read where no row is folded anew.
+    target = F.col("row.is_current") & is_closed if anew is None else is_closed | is_replaced
+    with delta_io.marked(spark, mark), delta_io.settings_of(spark, FROM_CHECKPOINT):
+        history = delta_io.table(spark, table.history, settings).alias("row")
+        merge = history.merge(rows.alias("change"), _same_key(table) & target)
+        merge = merge.whenMatchedDelete(condition="change._does = 'remove'")
+        merge = merge.whenMatchedUpdate(condition="change._does = 'close'", set=closing)
+        merge = merge.whenMatchedUpdate(set=columns)
+        merge.whenNotMatchedInsert(condition="change._does = 'insert'", values=columns).execute()
 
 
 def _commit_nothing(spark: SparkSession, spec: TableSpec, settings: Settings, mark: Mark) -> None:

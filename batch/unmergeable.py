@@ -19,13 +19,13 @@ def quarantine(table: CapturedTable) -> TableSpec:
 
 
 def reasons(table: CapturedTable) -> Column:
-    """Why a positioned change can't be merged, as an array; null for one that can. A truncate has no key by design."""
+    """Why a row of Bronze can't be merged, as an array; null for one that can. A truncate has no key by design."""
     is_truncate = F.col("op") == "t"
     has_key = F.col("key").isNotNull()
     for key in table.keys:
         has_key = has_key & F.col("key")[key].isNotNull()
     found = (
-        F.when(F.col("_position").isNull(), F.lit("missing_position")),
+        F.when(F.col("lsn").isNull(), F.lit("missing_position")),
         F.when(~is_truncate & ~F.coalesce(has_key, F.lit(False)), F.lit("missing_key")),
         F.when(F.col("op").isin("r", "c", "u") & F.col("after").isNull(), F.lit("missing_row")),
     )

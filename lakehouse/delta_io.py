@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -199,14 +199,14 @@ def commit_metadata(spark: SparkSession, entry: dict[str, Any], mark: Mark | Non
     With a `mark` the block holds one commit and no other, and it happens once: Delta skips a mark that it knows.
     """
     text = json.dumps(entry, default=str, separators=(",", ":"))
-    with _set(spark, {USER_METADATA: text} | (_values(mark) if mark else {})):
+    with settings_of(spark, {USER_METADATA: text} | (_values(mark) if mark else {})):
         yield
 
 
 @contextmanager
 def marked(spark: SparkSession, mark: Mark) -> Iterator[None]:
     """Let the commit inside the block carry this mark (MERGE takes none as an option). One commit, and no other."""
-    with _set(spark, _values(mark)):
+    with settings_of(spark, _values(mark)):
         yield
 
 
@@ -215,7 +215,8 @@ def _values(mark: Mark) -> dict[str, str]:
 
 
 @contextmanager
-def _set(spark: SparkSession, values: dict[str, str]) -> Iterator[None]:
+def settings_of(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
+    """Spark's settings inside the block; unset afterwards."""
     for name, value in values.items():
         spark.conf.set(name, value)
     try:

@@ -23,10 +23,11 @@ def settings(tmp_path: Path) -> Settings:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """One session for all tests of a run; streams and merges in it use the home of the test's own `settings`."""
     from lakehouse.session import build_session
-    from lakehouse.spark_conf import short_lived, spark_conf
+    from lakehouse.spark_conf import spark_conf
 
     own = Settings(home=tmp_path_factory.mktemp("spark-home"), _env_file=None)  # type: ignore[call-arg]
-    session = build_session(own, "tests", short_lived(spark_conf(own)))
+    # As in a short-lived driver, but for the optimizing compiler: this one lives for most of an hour.
+    session = build_session(own, "tests", spark_conf(own) | {"spark.sql.adaptive.enabled": "false"})
     yield session
     session.stop()
 

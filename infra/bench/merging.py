@@ -26,6 +26,8 @@ from lakehouse.tables import ORDERS, CapturedTable
 FILES = 8
 SHARE = 0.01
 """Of the rows, changed in a night: nine in ten updated, one in twenty deleted, one in twenty new."""
+NIGHTS = 20
+"""So many at most: each deletes rows that no other does."""
 SIDES = ("ours", "ours with history", "plain MERGE", "delta-rs")
 TOPIC = "bench"
 SCD1 = CapturedTable("bench_orders", ORDERS.columns, ORDERS.keys, has_history=False)
@@ -44,9 +46,12 @@ class MergeBench:
     rows: int
     offset: int = field(default=0, init=False)
     top: int = field(default=0, init=False)
+    nights: int = field(default=0, init=False)
 
     def run(self, rounds: int) -> None:
         """Print medians of each side. Raises `CountsDiffer` when their rows are not the same."""
+        # As in the night's own session (`spark_conf.night_conf`); the plain one keeps Spark's defaults.
+        self.spark.conf.set("spark.sql.adaptive.enabled", "false")
         click.echo(f"Writing {self.rows:,} rows for each of {len(SIDES)} sides ...")
         self._fill()
         for keys in ("random", "recent"):
@@ -115,19 +120,24 @@ class MergeBench:
 
     def _night(self, keys: str) -> Path:
         """New rows of Bronze for our sides, and the same as a file for the others."""
-        count = int(self.rows * SHARE)
-        places = F.floor(F.rand(self.offset) * self.top) if keys == "random" else F.col("id") + (self.top - count)
-        chosen = self.spark.range(count, numPartitions=1).withColumn("order_id", places.cast("bigint"))
-        kind = F.when(F.col("id") % 20 == 0, "d").when(F.col("id") % 20 == 1, "c").otherwise("u")
-        ops = chosen.withColumn("op", kind)
-        new_id = F.when(F.col("op") == "c", F.col("id") + self.top).otherwise(F.col("order_id"))
-        changes = _orders(ops.withColumn("order_id", new_id), F.col("id") + self.offset, "op", "id")
+        count, number = int(self.rows * SHARE), F.col("id")
+        place = F.floor(F.rand(self.offset) * self.top) if keys == "random" else number + (self.top - count)
+        kind = F.when(number % 20 == 0, "d").when(number % 20 == 1, "c").otherwise("u")
+        # No row is changed behind its delete: each night deletes those of one remainder, and others are updated.
+        block = place - place % (2 * NIGHTS)
+        key = (
+            F.when(kind == "c", self.top + F.floor(number / 20))
+            .when(kind == "d", block + self.nights)
+            .otherwise(block + NIGHTS + place % NIGHTS)
+        )
+        chosen = self.spark.range(count, numPartitions=1).withColumns({"op": kind, "order_id": key.cast("bigint")})
+        changes = _orders(chosen, number + self.offset, "op", "id")
         path = self.folder / f"changes-{self.offset}"
         changes.withColumn("lsn", F.col("id") + self.offset + 1).drop("id").coalesce(1).write.parquet(str(path))
         given = self.spark.read.parquet(str(path))
         for table in (SCD1, SCD2):
             delta_io.append(_bronze(given, table), table.changes, self.settings)
-        self.offset, self.top = self.offset + count, self.top + count
+        self.offset, self.top, self.nights = self.offset + count, self.top + count // 20, self.nights + 1
         return path
 
     def _jobs(self, changes: Path) -> dict[str, Callable[[], None]]:

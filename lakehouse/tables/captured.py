@@ -145,7 +145,7 @@ class CapturedTable:
             schema=columns(
                 "merge bigint, ends map<string,bigint>, lowest map<string,bigint>, cut string, "
                 f"replayed_through timestamp, truncates array<{TRUNCATE}>, horizon {POSITION}, events bigint, "
-                "refolded_keys bigint, quarantined bigint, merged_at timestamp"
+                "refolded_keys bigint, quarantined bigint, merged_at timestamp, has_moved_rows boolean"
             ),
             keys=("merge",),
             comment=f"How far each merge of {self.name} read Bronze, up to which cut, and what it must remember.",
