@@ -23,11 +23,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from batch import captured_tables, raw_json
+from batch.keep_rejected import keep_rejected
 from batch.raw_avro import as_json
 from lakehouse import delta_io
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable, TableSpec, quarantine_of
-from quality import rules
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ def apply_changes(
     ).first()
     assert counts is not None
     if counts["rejected"]:
-        _keep(staged.where("_reasons is not null"), captured, settings)
+        rejected = staged.where("_reasons is not null").withColumn("_ingested_at", F.current_timestamp())
+        spec = quarantine_of(captured.changes.table)
+        keep_rejected(rejected, captured, spec, settings, "bronze", F.col("_raw"))
     changes = _stamped(staged.where("_reasons is null and not _is_tombstone"), captured)
     delta_io.append(changes, captured.changes, settings)
     captured_tables.merge_given(spark, settings, captured, changes)
@@ -97,35 +99,3 @@ def _stamped(changes: DataFrame, table: CapturedTable) -> DataFrame:
         if field.name != "_ingested_at"
     ]
     return changes.select(*columns, at.alias("_ingested_at")).select(*table.changes.columns)
-
-
-def _keep(rejected: DataFrame, table: CapturedTable, settings: Settings) -> None:
-    spec = quarantine_of(table.changes.table)
-    delta_io.ensure(rejected.sparkSession, spec, settings)
-    origin = F.concat_ws("\x1f", F.lit(spec.table), "_topic", F.col("_partition").cast("string"), "_offset")
-    known = {
-        "quarantine_id": F.sha2(origin, 256).substr(1, 16),
-        "stream": F.lit(table.changes.table),
-        "stage": F.lit("bronze"),
-        "reasons": F.col("_reasons"),
-        "rule_version": F.lit(rules.VERSION),
-        "raw_key": F.col("_key"),
-        "raw_value": F.col("_raw"),
-        "origin": F.col("_topic"),
-        "origin_partition": F.col("_partition"),
-        "origin_position": F.col("_offset"),
-        "arrived_at": F.col("_kafka_at"),
-        "_topic": F.col("_topic"),
-        "_partition": F.col("_partition"),
-        "_offset": F.col("_offset"),
-        "_ingested_at": F.current_timestamp(),
-    }
-    rows = rejected.select(
-        *[known.get(field.name, F.lit(None)).cast(field.dataType).alias(field.name) for field in spec.schema]
-    )
-    kept = delta_io.table(rejected.sparkSession, spec, settings).alias("row")
-    # Named once, however often it is delivered.
-    merge = kept.merge(
-        rows.dropDuplicates(["quarantine_id"]).alias("change"), "row.quarantine_id = change.quarantine_id"
-    )
-    merge.whenNotMatchedInsertAll().execute()

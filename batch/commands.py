@@ -26,7 +26,7 @@ class RebuildDiffers(LakehouseError):
 
 @click.group()
 def batch() -> None:
-    """Bronze to Silver: merge what is new, rebuild, forget old deletes."""
+    """Bronze to Silver: merge what is new, rebuild, forget old deletes, compact."""
 
 
 @batch.command()
@@ -70,6 +70,18 @@ def forget(settings: Settings, table: str, before: datetime) -> None:
     captured: CapturedTable = TABLES[table]
     rows = forget_deletes(build_session(settings, "lakehouse-forget"), settings, captured, before)
     click.echo(f"{captured.deleted.name}: {rows} deletes forgotten")
+
+
+@batch.command()
+@click.option("--by-key", is_flag=True, help="Lay the changes in Bronze out by key; reads all of them.")
+@click.pass_obj
+def compact(settings: Settings, by_key: bool) -> None:
+    """Make few large files of many small ones, in Bronze and Silver. Streams may run meanwhile; a night may not."""
+    from batch.compact import compact as compact_all
+    from lakehouse.session import build_session
+
+    for one in compact_all(build_session(settings, "lakehouse-compact"), settings, by_key):
+        click.echo(str(one))
 
 
 @batch.command("open-incarnation")

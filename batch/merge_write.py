@@ -18,8 +18,12 @@ from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable, TableSpec
 
 HISTORY_KEY = "_from_position"
-# What is merged is a checkpoint already: Delta need not keep it a second time.
-FROM_CHECKPOINT = {"spark.databricks.delta.merge.materializeSource": "none"}
+FROM_CHECKPOINT = {
+    # What is merged is a checkpoint already: Delta need not keep it a second time.
+    "spark.databricks.delta.merge.materializeSource": "none",
+    # Else Spark keeps new rows out of the first of two reads, and Delta warns of a source that changes.
+    "spark.sql.optimizer.runtime.bloomFilter.enabled": "false",
+}
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse import delta_io
+from batch.keep_rejected import keep_rejected
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable, TableSpec, quarantine_of
-from quality import rules
 
 STAGE = "silver"
 
@@ -38,38 +37,7 @@ def keep(rows: DataFrame, table: CapturedTable, settings: Settings) -> int:
     count = rows.count()
     if not count:
         return 0
-    spec = quarantine(table)
-    delta_io.ensure(rows.sparkSession, spec, settings)
-    kept = delta_io.table(rows.sparkSession, spec, settings).alias("row")
-    merge = kept.merge(
-        _rejected(rows, table, spec).dropDuplicates(["quarantine_id"]).alias("change"),
-        "row.quarantine_id = change.quarantine_id",
-    )
-    merge.whenNotMatchedInsertAll().execute()
+    # The bytes are those of Bronze, by this origin; this is the row as it was decoded.
+    decoded = F.to_json(F.struct("op", "before", "after")).cast("binary")
+    keep_rejected(rows, table, quarantine(table), settings, STAGE, decoded)
     return count
-
-
-def _rejected(rows: DataFrame, table: CapturedTable, spec: TableSpec) -> DataFrame:
-    origin = F.concat_ws("\x1f", F.lit(spec.table), "_topic", F.col("_partition").cast("string"), "_offset")
-    known = {
-        "quarantine_id": F.sha2(origin, 256).substr(1, 16),
-        "stream": F.lit(table.changes.table),
-        "stage": F.lit(STAGE),
-        "reasons": F.col("_reasons"),
-        "rule_version": F.lit(rules.VERSION),
-        "raw_key": F.col("_key"),
-        # The bytes are those of Bronze, by this origin; this is the row as it was decoded.
-        "raw_value": F.to_json(F.struct("op", "before", "after")).cast("binary"),
-        "schema_id": F.col("_schema_id"),
-        "origin": F.col("_topic"),
-        "origin_partition": F.col("_partition"),
-        "origin_position": F.col("_offset"),
-        "arrived_at": F.col("_kafka_at"),
-    }
-    columns = [
-        known.get(field.name, F.col(field.name) if field.name in rows.columns else F.lit(None))
-        .cast(field.dataType)
-        .alias(field.name)
-        for field in spec.schema
-    ]
-    return rows.select(*columns)

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from delta.tables import DeltaTable
 from deltalake import DeltaTable as RustTable
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, SparkSession, Window
 from pyspark.sql import functions as F
 
 from batch import captured_tables, merge_memory
 from infra.bench.measure import Figures, measured
+from infra.bench.merge_rows import TOPIC, bronze, orders
 from infra.bench.plan import CountsDiffer
 from lakehouse import delta_io
 from lakehouse.append import Append
@@ -29,7 +30,6 @@ SHARE = 0.01
 NIGHTS = 20
 """So many at most: each deletes rows that no other does."""
 SIDES = ("ours", "ours with history", "plain MERGE", "delta-rs")
-TOPIC = "bench"
 SCD1 = CapturedTable("bench_orders", ORDERS.columns, ORDERS.keys, has_history=False)
 SCD2 = CapturedTable("bench_orders_too", ORDERS.columns, ORDERS.keys)
 
@@ -67,6 +67,28 @@ class MergeBench:
             self._print(keys, found)
         empty = [measured(lambda: self._merge(SCD1)).wall for _ in range(3)]
         click.secho(f"empty rerun: {statistics.median(empty):.2f} s, no commit", bold=True)
+        self._grow(rounds)
+
+    def _grow(self, rounds: int) -> None:
+        """The same nights beside a Bronze that also holds how each row came to be."""
+        before, small = self._changes(), self._nights(rounds)
+        first = self.spark.range(self.rows, numPartitions=FILES).withColumnRenamed("id", "order_id")
+        inserts = orders(first.withColumns({"op": F.lit("c"), "lsn": F.col("order_id") + 1}), F.lit(0), "op", "lsn")
+        for table in (SCD1, SCD2):
+            delta_io.append(bronze(inserts, table), table.changes, self.settings)
+        times, large = self._changes() / before, self._nights(rounds)
+        click.secho(f"beside {times:.0f} times as many changes in Bronze: {large / small:.2f}x", bold=True)
+
+    def _changes(self) -> int:
+        return delta_io.read(self.spark, SCD2.changes, self.settings).count()
+
+    def _nights(self, rounds: int) -> float:
+        found = []
+        for _ in range(rounds):
+            self._night("random")
+            self._merge(SCD1)
+            found.append(measured(lambda: self._merge(SCD2)).wall)
+        return statistics.median(found)
 
     def _path(self, side: str) -> Path:
         specs = {"ours": SCD1.silver, "ours with history": SCD2.silver}
@@ -80,7 +102,7 @@ class MergeBench:
 
     def _fill(self) -> None:
         ids = self.spark.range(self.rows, numPartitions=FILES).withColumnRenamed("id", "order_id")
-        source = _orders(ids, F.lit(0))
+        source = orders(ids, F.lit(0))
         self.top = self.offset = self.rows
         for side in ("plain MERGE", "delta-rs"):
             source.write.format("delta").save(str(self._path(side)))
@@ -131,12 +153,12 @@ class MergeBench:
             .otherwise(block + NIGHTS + place % NIGHTS)
         )
         chosen = self.spark.range(count, numPartitions=1).withColumns({"op": kind, "order_id": key.cast("bigint")})
-        changes = _orders(chosen, number + self.offset, "op", "id")
+        changes = orders(chosen, number + self.offset, "op", "id")
         path = self.folder / f"changes-{self.offset}"
         changes.withColumn("lsn", F.col("id") + self.offset + 1).drop("id").coalesce(1).write.parquet(str(path))
         given = self.spark.read.parquet(str(path))
         for table in (SCD1, SCD2):
-            delta_io.append(_bronze(given, table), table.changes, self.settings)
+            delta_io.append(bronze(given, table), table.changes, self.settings)
         self.offset, self.top, self.nights = self.offset + count, self.top + count // 20, self.nights + 1
         return path
 
@@ -203,35 +225,3 @@ def _medians(found: list[tuple[Figures, int]]) -> tuple[float, float, float]:
         statistics.median(one.cpu for one, _ in found),
         statistics.median(written for _, written in found),
     )
-
-
-def _orders(ids: DataFrame, seed: Column, *others: str) -> DataFrame:
-    number = F.col("order_id") + seed
-    values = {
-        "customer_id": number % 100_003,
-        "product_id": F.concat(F.lit("P"), (number % 997).cast("string")),
-        "order_date": F.date_add(F.lit("2020-01-01").cast("date"), (F.col("order_id") % 2000).cast("int")),
-        "quantity": (number % 9 + 1),
-        "amount": (number % 100_000) / 100,
-        "status": F.element_at(F.array(*map(F.lit, ("pending", "shipped", "delivered"))), (number % 3 + 1).cast("int")),
-        "updated_at": F.timestamp_seconds(F.lit(1_700_000_000) + number),
-    }
-    filled = ids.withColumns({name: value.cast(ORDERS.columns[name].dataType) for name, value in values.items()})
-    return filled.select(*others, *ORDERS.columns.names)
-
-
-def _bronze(given: DataFrame, table: CapturedTable) -> DataFrame:
-    row = F.struct(*ORDERS.columns.names)
-    known = {
-        "key": F.struct("order_id"),
-        "op": F.col("op"),
-        "after": F.when(F.col("op") != "d", row),
-        "lsn": F.col("lsn"),
-        "source_at": F.col("updated_at"),
-        "_topic": F.lit(TOPIC),
-        "_partition": F.lit(0),
-        "_offset": F.col("lsn") - 1,
-        "_ingested_at": F.current_timestamp(),
-    }
-    columns = [known.get(one.name, F.lit(None)).cast(one.dataType).alias(one.name) for one in table.changes.schema]
-    return given.select(*columns)

@@ -23,6 +23,5 @@ def test_a_signal_sets_the_event_and_is_handled_as_before_afterwards(number: sig
 def test_sigterm_is_undone_like_an_interrupt() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), stop_signals.as_interrupt():
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+        signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
