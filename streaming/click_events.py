@@ -14,17 +14,17 @@ from pyspark.sql import functions as F
 from lakehouse.contracts.declared import CLICK_FIELDS
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS
+from lakehouse.tables.columns import columns
 from quality.rules import CLICK_RULES, broken_rules, dropped_by, names_of_warnings, names_where, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.click_objects import ClickObjects
 from streaming.framing import MAX_BYTES
 from streaming.object_reader import FAULTS
+from streaming.plain_lines import READ, TEXT_OF
 from streaming.writer_schemas import WriterSchemas
 
 STRICT_JSON = {"mode": "PERMISSIVE", "allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 FIELDS = tuple(field.name for field in CLICK_FIELDS)
-TEXT_OF = {name: f"{name}_text" if name in ("timestamp", "properties") else name for name in FIELDS}
-LINE = f"struct<{','.join(f'{name}:string' for name in FIELDS)}>"
 PARTS = "map<string,map<string,string>>"
 MAX_NESTING = 32
 """Default of `settings.max_json_nesting`."""
@@ -51,7 +51,7 @@ def originals(rejected: DataFrame) -> DataFrame:
     until somebody announces it again.
     """
     first = F.get("reasons", 0)
-    return rejected.select(
+    lines = rejected.select(
         F.col("raw_value").cast("string").alias("value"),
         F.col("origin_position").alias("_source_line"),
         F.when(first.isin(*FAULTS), first).alias("_object_fault"),
@@ -63,12 +63,20 @@ def originals(rejected: DataFrame) -> DataFrame:
         F.col("arrived_at").alias("_kafka_at"),
         "_batch_id",
     )
+    return unread(lines)
+
+
+def unread(lines: DataFrame) -> DataFrame:
+    """Add what `plain_lines` says of lines, for ones that it did not see: that it read none."""
+    declared = {field.name: field.dataType for field in columns(READ)}
+    nothing = {name: F.lit(None).cast(kind) for name, kind in declared.items()}
+    return lines.withColumns(nothing | {"is_plain": F.lit(False)})
 
 
 def transform(
     raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES, max_nesting: int = MAX_NESTING
 ) -> DataFrame:
-    """Lines (`object_reader.LINE`) -> the columns of `bronze.click_events` plus `_raw`, `_raw_key`,
+    """Lines (`object_lines.LINE`) -> the columns of `bronze.click_events` plus `_raw`, `_raw_key`,
     `_reasons`, `_filtered_as`.
 
     JSON carries no schema id: `writers` is not used, it is there because all streams share one writer.
@@ -102,55 +110,28 @@ def transform(
 
 
 def _read(raw: DataFrame, max_bytes: int, max_nesting: int) -> DataFrame:
-    """Add the declared fields and `is_plain`: the line is byte for byte what these fields look like in JSON, so it
-    holds nothing else. Any other line is read a second time: `members` is its fields as a map from name to text, null
-    where it is not exactly one object.
+    """Add the declared fields of lines that are not plain; for plain ones `plain_lines` gave them.
+
+    `members` is the fields of such a line as a map from name to text, null where it is not exactly one object.
     """
-    text = F.col("value")
-    is_readable = (F.octet_length(text) <= max_bytes) & F.is_valid_utf8(text)
-    fields = F.from_json(text, LINE, STRICT_JSON | {"maxNestingDepth": str(max_nesting)})
-    parsed = raw.withColumn("fields", F.when(is_readable, fields))
-    named = parsed.withColumns({TEXT_OF[name]: F.col("fields")[name] for name in FIELDS})
-    # Spark's reader stops at the end of the first value: two lines whose line end was lost would be one, silently. So
-    # the line is read as a part of a larger object, and must end where that goes on.
-    whole = F.concat(F.lit('{"line":'), text, F.lit(',"end":{}}'))
-    parts = F.from_json(whole, PARTS, STRICT_JSON | {"maxNestingDepth": str(max_nesting + 1)})
-    plain = named.withColumn("is_plain", F.coalesce(_is_plain(text), F.lit(False)))
-    split = plain.withColumn("parts", F.when(~F.col("is_plain") & is_readable, parts))
+    text, is_plain = F.col("value"), F.col("is_plain")
+    is_readable = ~is_plain & (F.octet_length(text) <= max_bytes) & F.is_valid_utf8(text)
+    split = raw.withColumn("parts", F.when(is_readable, _parts(text, max_nesting)))
     is_one_object = (F.size("parts") == 2) & F.col("parts")["end"].isNotNull()
-    return split.withColumns(
-        {
-            "timestamp": _moment(F.col("timestamp_text")),
-            "properties": F.from_json("properties_text", "map<string,string>", STRICT_JSON),
-            "members": F.when(is_one_object, F.col("parts")["line"]),
-        }
+    named = split.withColumn("members", F.when(is_one_object, F.col("parts")["line"]))
+    members = F.col("members")
+    texts = {column: F.coalesce(column, members[name]) for name, column in TEXT_OF.items()}
+    properties = F.from_json(members["properties"], "map<string,string>", STRICT_JSON)
+    return named.withColumns(texts | {"properties": F.coalesce("properties", properties)}).withColumn(
+        "timestamp", _moment(F.col("timestamp_text"))
     )
 
 
-def _is_plain(text: Column) -> Column:
-    """Whether the line is the declared fields, in their order, compact or with a blank after each comma and colon.
-
-    Writing the line again and comparing costs a copy; to look for other fields and types in it, a second reading.
-    """
-    is_wide = F.substring(text, len('{"event_id":') + 1, 1) == " "
-    properties = F.col("properties_text")
-    is_object = F.coalesce(properties.startswith("{"), F.lit(True))
-    return is_object & (text == F.when(is_wide, _written(", ", ": ")).otherwise(_written(",", ":")))
-
-
-def _written(comma: str, colon: str) -> Column:
-    pieces = []
-    for number, name in enumerate(FIELDS):
-        value = F.col(TEXT_OF[name])
-        member = _spaced(value, comma, colon) if name == "properties" else F.concat(F.lit('"'), value, F.lit('"'))
-        pieces += [F.lit(f'{comma if number else "{"}"{name}"{colon}'), F.coalesce(member, F.lit("null"))]
-    return F.concat(*pieces, F.lit("}"))
-
-
-def _spaced(compact: Column, comma: str, colon: str) -> Column:
-    """Spark gives an object as compact text, however it was written."""
-    with_colons = F.replace(compact, F.lit('":"'), F.lit(f'"{colon}"')) if colon != ":" else compact
-    return F.replace(with_colons, F.lit('","'), F.lit(f'"{comma}"')) if comma != "," else with_colons
+def _parts(text: Column, max_nesting: int) -> Column:
+    # Spark's reader stops at the end of the first value: two lines whose line end was lost would be one, silently. So
+    # the line is read as a part of a larger object, and must end where that goes on.
+    whole = F.concat(F.lit('{"line":'), text, F.lit(',"end":{}}'))
+    return F.from_json(whole, PARTS, STRICT_JSON | {"maxNestingDepth": str(max_nesting + 1)})
 
 
 def _moment(text: Column) -> Column:
@@ -192,8 +173,7 @@ def _wrong_types(text: Column) -> Column:
 
 
 def _why_no_object(text: Column, max_bytes: int) -> Column:
-    whole = F.concat(F.lit('{"line":'), text, F.lit(',"end":{}}'))
-    parts = F.from_json(whole, PARTS, STRICT_JSON | {"maxNestingDepth": str(DEEPEST)})
+    parts = _parts(text, DEEPEST)
     return (
         F.when(F.octet_length(text) > max_bytes, F.array(F.lit("oversize")))
         .when(~F.is_valid_utf8(text), F.array(F.lit("invalid_utf8")))

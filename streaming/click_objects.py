@@ -20,9 +20,11 @@ from lakehouse.tables import CLICK_OBJECTS
 from lakehouse.tables.columns import columns
 from streaming import object_notifications
 from streaming.expansion import Expanded, Taken, TakenObject
+from streaming.object_lines import LINE, Outcome
 from streaming.object_notifications import NotifiedObject, key_date
-from streaming.object_reader import ITEM, LINE, Outcome, Outcomes, line_reader
+from streaming.object_reader import ITEM, Outcomes, line_reader
 from streaming.object_register import SETTLED, Register, Version, version_of
+from streaming.plain_lines import NESTING
 
 OBJECT_COST_BYTES = 256 * 1024
 """What a request costs beside its bytes, in bytes that could be read meanwhile: balances tasks of small objects."""
@@ -37,7 +39,7 @@ class ClickObjects:
         self._register = Register(settings)
 
     def read_objects(self, notifications: DataFrame, mark: Mark) -> Expanded:
-        """One row per line of each object that Bronze does not hold yet: `streaming.object_reader.LINE`.
+        """One row per line of each object that Bronze does not hold yet: `streaming.object_lines.LINE`.
 
         Lines are counted from 1; an object that can't be read, and a notification that names none, is one row with its
         name in `_object_fault`. `mark` is the batch's own: what an earlier try of it took counts as not taken.
@@ -118,7 +120,8 @@ def _lines(
 ) -> DataFrame:
     shares = _shares(items, spark.sparkContext.defaultParallelism)
     rows = [([tuple(item.get(name) for name in columns(ITEM).names) for item in share],) for share in shares]
-    reader = line_reader(store_of(settings), outcomes)
+    longest = settings.max_record_bytes if settings.max_json_nesting >= NESTING else 0
+    reader = line_reader(store_of(settings), outcomes, longest)
     lines = spark.createDataFrame(rows, ITEMS).mapInArrow(reader, LINE)
     # A cast of bytes to text checks nothing: what is no UTF-8 keeps its bytes.
     return lines.withColumn("value", F.col("value").cast("string"))

@@ -16,37 +16,25 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 from pyspark import Accumulator, AccumulatorParam
 
 from lakehouse.errors import ServiceUnreachable
 from lakehouse.object_store import TRIES, Store, client_of
+from streaming.object_lines import CHUNK_BYTES, Item, Outcome, Part, parts_of, rows
 
 ITEM = (
     "number int, bucket string, key string, size bigint, etag string, fault string, notification binary, "
     "_source_file string, _source_line bigint, _topic string, _partition int, _offset bigint, _kafka_at timestamp"
 )
 """One object to read; `fault` is set for a notification that names none."""
-LINE = (
-    "value binary, _source_line bigint, _object_fault string, _source_file string, _etag string, "
-    "_topic string, _partition int, _offset bigint, _kafka_at timestamp"
-)
-CHUNK_BYTES = 4 * 1024 * 1024
 IN_MEMORY_BYTES = 16 * 1024 * 1024
 """Larger objects wait for their turn in a temporary file."""
 AHEAD = 3
 """Objects that a task fetches while it hands on the lines of another: hides the store's latency."""
 FAULTS = ("bad_notification", "missing_object", "overwritten_object", "wrong_size", "unreadable_object")
 """What keeps a whole object from being read."""
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-Outcome = tuple[int, str]
-"""Lines handed on, and the fault or an empty text."""
-Item = Any
-"""An `ITEM` as Arrow's struct scalar: its values go from the task's input to its output as they are."""
-Values = Any
-"""Lines as an Arrow array of bytes."""
 Content = IO[bytes] | None
 """An object's whole content; None where a fault keeps it from being read."""
 
@@ -67,24 +55,34 @@ class Outcomes(AccumulatorParam[dict[int, Outcome]]):
 
 
 def line_reader(
-    store: Store, outcomes: Accumulator[dict[int, Outcome]]
+    store: Store, outcomes: Accumulator[dict[int, Outcome]], longest: int
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `mapInArrow`: rows that hold an array of `ITEM`s -> rows of `LINE`."""
+    """The function for `mapInArrow`: rows that hold an array of `ITEM`s -> rows of `object_lines.LINE`.
+
+    A line of more than `longest` bytes is never plain.
+    """
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         items = (item for batch in batches for item in _flat(batch))
         with ThreadPoolExecutor(AHEAD, thread_name_prefix="fetch") as pool:
-            for item, (content, fault) in _ahead(pool, lambda one: _fetch(store, one), items):
-                lines = 0
-                if content is not None:
-                    for values in _chunks_of_lines(content):
-                        yield _rows(values, lines + 1, item)
-                        lines += len(values)
-                else:
-                    yield _rows(pa.array([item["notification"].as_py()], pa.binary()), 0, item, fault)
-                outcomes.add({item["number"].as_py(): (lines, fault)})
+            fetched = _ahead(pool, lambda one: _fetch(store, one), items)
+            yield from rows(_parts(fetched, outcomes), longest)
 
     return read
+
+
+def _parts(
+    fetched: Iterable[tuple[Item, tuple[Content, str]]], outcomes: Accumulator[dict[int, Outcome]]
+) -> Iterator[Part]:
+    for item, (content, fault) in fetched:
+        lines = 0
+        if content is None:
+            yield Part(item, fault=fault)
+        else:
+            for part in parts_of(item, content):
+                lines = part.last_line
+                yield part
+        outcomes.add({item["number"].as_py(): (lines, fault)})
 
 
 def _flat(batch: Any) -> Iterable[Item]:
@@ -170,47 +168,3 @@ def _unpacked(packed: IO[bytes]) -> tuple[Content, str]:
         return None, "unreadable_object"
     content.seek(0)
     return content, ""
-
-
-def _chunks_of_lines(content: IO[bytes]) -> Iterator[Values]:
-    with content:
-        head = content.read(CHUNK_BYTES).removeprefix(BYTE_ORDER_MARK)
-        rest = b""
-        while head:
-            text = rest + head
-            cut = text.rfind(b"\n") + 1
-            rest = text[cut:]
-            if cut:
-                yield lines_of(text[:cut])
-            head = content.read(CHUNK_BYTES)
-        if rest:
-            yield pa.array([rest], pa.binary())
-
-
-def lines_of(text: bytes) -> Values:
-    """Lines, each closed by a line feed (a carriage return before it belongs to it), as an array of their bytes."""
-    text = text.replace(b"\r\n", b"\n")
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
-    offsets = np.zeros(len(ends) + 1, np.int32)
-    # Without the line feeds, the n-th line (from 0) ends n bytes earlier.
-    offsets[1:] = ends - np.arange(len(ends))
-    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(text.replace(b"\n", b""))]
-    return pa.Array.from_buffers(pa.binary(), len(ends), buffers)
-
-
-def _rows(values: Values, first_line: int, item: Item, fault: str = "") -> pa.RecordBatch:
-    count = len(values)
-    constant = {
-        "_object_fault": pa.scalar(fault or None, pa.string()),
-        "_source_file": item["_source_file"],
-        "_etag": item["etag"],
-        "_topic": item["_topic"],
-        "_partition": item["_partition"],
-        "_offset": item["_offset"],
-        "_kafka_at": item["_kafka_at"],
-    }
-    # A fault has a place of its own: 0 for a whole object, the record's offset for a notification.
-    first = item["_source_line"].as_py() if fault else first_line
-    line = pa.array(np.arange(first, first + count, dtype=np.int64))
-    arrays = [values, line, *(pa.repeat(value, count) for value in constant.values())]
-    return pa.RecordBatch.from_arrays(arrays, names=["value", "_source_line", *constant])
