@@ -20,7 +20,7 @@ from streaming.bronze_writer import BronzeStream
 from streaming.click_objects import ClickObjects
 from streaming.framing import MAX_BYTES
 from streaming.object_reader import FAULTS
-from streaming.plain_lines import READ, TEXT_OF
+from streaming.plain_lines import MAP, READ, TEXT_OF
 from streaming.writer_schemas import WriterSchemas
 
 STRICT_JSON = {"mode": "PERMISSIVE", "allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
@@ -82,49 +82,55 @@ def transform(
     JSON carries no schema id: `writers` is not used, it is there because all streams share one writer.
     """
     del writers
-    text = F.col("value")
-    read = _read(raw, max_bytes, max_nesting)
+    fault, odd = F.col("_object_fault"), F.col("odd")
+    is_odd = ~F.col("is_plain") & fault.isNull()
+    # All that is said of an odd line is one value, made in one place: what reads JSON can't stand in a compiled stage,
+    # and between two such places Spark copies every row.
+    read = raw.withColumn("odd", F.when(is_odd, _odd(F.col("value"), max_bytes, max_nesting)))
+    fields = {column: F.coalesce(column, odd[column]) for column in (*TEXT_OF.values(), MAP)}
+    named = read.withColumns(fields).withColumn("timestamp", _moment(F.col("timestamp_text")))
+    repeated = F.when(_repeats_a_key(F.col(MAP)), F.array(F.lit("duplicate_field")))
     # A blank line carries nothing: it is filtered by name, so that the batch still balances.
-    fault = F.col("_object_fault")
-    is_blank_line = fault.isNull() & (F.trim(text) == "")
-    no_object = F.when(~is_blank_line, _why_no_object(text, max_bytes))
-    of_odd_line = F.when(~F.col("is_plain"), _odd_reasons(text))
-    repeated = F.when(_repeats_a_key("properties"), F.array(F.lit("duplicate_field")))
-    row_reasons = F.coalesce(of_odd_line, repeated, broken_rules(CLICK_RULES))
-    is_object = F.col("is_plain") | F.col("members").isNotNull()
-    of_line = F.when(is_object, row_reasons).otherwise(no_object)
-    judged = read.withColumn("_reasons", F.when(fault.isNotNull(), F.array(fault)).otherwise(of_line))
+    is_blank = F.coalesce(odd["is_blank"], F.lit(False))
+    of_line = F.when(~is_blank, F.coalesce(odd["reasons"], repeated, broken_rules(CLICK_RULES)))
+    judged = named.withColumn("_reasons", F.when(fault.isNotNull(), F.array(fault)).otherwise(of_line))
     is_bad = F.col("_reasons").isNotNull()
     return judged.withColumns(
         {
-            "product_id": F.col("properties")["product_id"],
+            "product_id": F.col(MAP)["product_id"],
             "event_date": F.to_date("timestamp"),
             "event_hour": F.hour("timestamp"),
-            "_unknown_fields": F.when(~F.col("is_plain") & ~is_bad, _unknown_fields()),
-            "_raw": F.when(is_bad, text.cast("binary")),
+            "_unknown_fields": F.when(~is_bad, odd["unknown"]),
+            "_raw": F.when(is_bad, F.col("value").cast("binary")),
             "_raw_key": F.lit(None).cast("binary"),
-            "_filtered_as": F.when(is_blank_line, F.lit("blank_line")).when(~is_bad, dropped_by(CLICK_RULES)),
+            "_filtered_as": F.when(is_blank, F.lit("blank_line")).when(~is_bad, dropped_by(CLICK_RULES)),
             "_warnings": F.when(~is_bad, warnings(CLICK_RULES)),
         }
     ).select(*CLICK_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
 
 
-def _read(raw: DataFrame, max_bytes: int, max_nesting: int) -> DataFrame:
-    """Add the declared fields of lines that are not plain; for plain ones `plain_lines` gave them.
-
-    `members` is the fields of such a line as a map from name to text, null where it is not exactly one object.
+def _odd(text: Column, max_bytes: int, max_nesting: int) -> Column:
+    """What a line says that is not plain, as a struct: its declared fields (`timestamp` as its text), `unknown` fields
+    as a map, `is_blank`, and `reasons` why it is none of ours.
     """
-    text, is_plain = F.col("value"), F.col("is_plain")
-    is_readable = ~is_plain & (F.octet_length(text) <= max_bytes) & F.is_valid_utf8(text)
-    split = raw.withColumn("parts", F.when(is_readable, _parts(text, max_nesting)))
-    is_one_object = (F.size("parts") == 2) & F.col("parts")["end"].isNotNull()
-    named = split.withColumn("members", F.when(is_one_object, F.col("parts")["line"]))
-    members = F.col("members")
-    texts = {column: F.coalesce(column, members[name]) for name, column in TEXT_OF.items()}
-    properties = F.from_json(members["properties"], "map<string,string>", STRICT_JSON)
-    return named.withColumns(texts | {"properties": F.coalesce("properties", properties)}).withColumn(
-        "timestamp", _moment(F.col("timestamp_text"))
-    )
+    is_readable = (F.octet_length(text) <= max_bytes) & F.is_valid_utf8(text)
+    parts = F.when(is_readable, _parts(text, max_nesting))
+
+    def said(parts: Column) -> Column:
+        is_one_object = (F.size(parts) == 2) & parts["end"].isNotNull()
+        members = F.when(is_one_object, parts["line"])
+        no_object = F.when(members.isNull(), _why_no_object(text, max_bytes))
+        twice = F.when(_repeats_a_key(members), F.array(F.lit("duplicate_field")))
+        return F.struct(
+            *[members[name].alias(column) for name, column in TEXT_OF.items()],
+            F.from_json(members[MAP], "map<string,string>", STRICT_JSON).alias(MAP),
+            _unknown(members).alias("unknown"),
+            (F.trim(text) == "").alias("is_blank"),
+            F.coalesce(no_object, _wrong_types(text), twice).alias("reasons"),
+        )
+
+    # A list of one, so that a line is read once, whatever is asked of it.
+    return F.get(F.transform(F.array(parts), said), 0)
 
 
 def _parts(text: Column, max_nesting: int) -> Column:
@@ -140,23 +146,16 @@ def _moment(text: Column) -> Column:
     return F.when(is_date_and_time, text.try_cast("timestamp"))
 
 
-def _odd_reasons(text: Column) -> Column:
-    """Of a line that is not plain: fields of another type, fields that come twice; null where it is good."""
-    twice = F.when(_repeats_a_key("members"), F.array(F.lit("duplicate_field")))
-    return F.coalesce(_wrong_types(text), twice)
-
-
-def _unknown_fields() -> Column:
-    declared = [F.struct(F.lit(name).alias("key"), F.col("members")[name].alias("value")) for name in FIELDS]
-    # Not by `map_filter`: one function of higher order and Spark copies every row instead of compiling the stage whole.
-    unknown = F.array_except(F.map_entries("members"), F.array(*declared))
+def _unknown(members: Column) -> Column:
+    declared = [F.struct(F.lit(name).alias("key"), members[name].alias("value")) for name in FIELDS]
+    unknown = F.array_except(F.map_entries(members), F.array(*declared))
     return F.when(F.size(unknown) > 0, F.map_from_entries(unknown))
 
 
-def _repeats_a_key(column: str) -> Column:
+def _repeats_a_key(members: Column) -> Column:
     """Whether a map has a key twice: JSON allows it, and readers of Parquet refuse the file."""
-    is_repeated = F.size(F.array_distinct(F.map_keys(column))) < F.size(column)
-    return F.coalesce((F.size(column) > 1) & is_repeated, F.lit(False))
+    is_repeated = F.size(F.array_distinct(F.map_keys(members))) < F.size(members)
+    return F.coalesce((F.size(members) > 1) & is_repeated, F.lit(False))
 
 
 def _wrong_types(text: Column) -> Column:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 from pyspark import Accumulator
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, StructField, StructType
 
 from lakehouse import delta_io, metrics
@@ -81,7 +83,9 @@ class ClickObjects:
             )
         if rows:
             delta_io.ensure(spark, CLICK_OBJECTS, self._settings)
-            frame = spark.createDataFrame(rows, CLICK_OBJECTS.schema).coalesce(1)
+            named = [dict(zip(CLICK_OBJECTS.columns, row, strict=True)) for row in rows]
+            table = pa.Table.from_pylist(named, to_arrow_schema(CLICK_OBJECTS.schema))
+            frame = spark.createDataFrame(table).coalesce(1)
             delta_io.append_once(frame, CLICK_OBJECTS, self._settings, mark)
         settled = {(one.address, one.etag, one.size) for one in taken.objects if one.outcome in SETTLED}
         self._register.add(mark, settled)
@@ -101,7 +105,8 @@ def _items(
             "_topic": record["topic"],
             "_partition": record["partition"],
             "_offset": record["offset"],
-            "_kafka_at": record["timestamp"],
+            # Spark gives a moment as one of this machine's zone, and Arrow would take it for one of UTC.
+            "_kafka_at": record["timestamp"].astimezone(UTC),
         }
         if said.is_bad:
             origin = {"_source_file": f"{record['topic']}/{record['partition']}", "_source_line": record["offset"]}
@@ -119,12 +124,12 @@ def _lines(
     spark: SparkSession, items: list[dict[str, Any]], settings: Settings, outcomes: Accumulator[dict[int, Outcome]]
 ) -> DataFrame:
     shares = _shares(items, spark.sparkContext.defaultParallelism)
-    rows = [([tuple(item.get(name) for name in columns(ITEM).names) for item in share],) for share in shares]
     longest = settings.max_record_bytes if settings.max_json_nesting >= NESTING else 0
     reader = line_reader(store_of(settings), outcomes, longest)
-    lines = spark.createDataFrame(rows, ITEMS).mapInArrow(reader, LINE)
-    # A cast of bytes to text checks nothing: what is no UTF-8 keeps its bytes.
-    return lines.withColumn("value", F.col("value").cast("string"))
+    # By Arrow, one batch for a task: rows of Python pass through Python workers on their way to the JVM.
+    schema = to_arrow_schema(ITEMS)
+    batches = [pa.RecordBatch.from_pylist([{"items": share}], schema) for share in shares]
+    return spark.createDataFrame(pa.Table.from_batches(batches, schema)).mapInArrow(reader, LINE)
 
 
 def _shares(items: list[dict[str, Any]], tasks: int) -> list[list[dict[str, Any]]]:

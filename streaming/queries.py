@@ -50,6 +50,8 @@ DRIVER_CONF = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.parquet.compression.codec": "lz4_raw",
     "spark.hadoop.parquet.size.statistics.enabled": "false",
+    # Rows of a few days go to a file each as they come; without it, Spark sorts all of them by day first.
+    "spark.sql.maxConcurrentOutputFileWriters": "8",
     # A dictionary of values that never repeat is built for each file and thrown away.
     **{f"spark.hadoop.parquet.enable.dictionary#{column}": "false" for column in NEVER_REPEATED},
     **{f"spark.hadoop.parquet.column.statistics.enabled#{column}": "false" for column in TEXTS},

@@ -6,26 +6,53 @@ import gzip
 import io
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from lakehouse.object_store import Store
-from streaming import object_reader
+from streaming import object_lines
 from streaming.click_objects import _shares
-from streaming.object_reader import _chunks_of_lines, _unpacked, lines_of
+from streaming.object_lines import Part, lines_of, parts_of, rows, texts_of
+from streaming.object_reader import _unpacked
+
+PLACE = {"etag": "e", "_topic": "t", "_partition": 0, "_offset": 5, "_kafka_at": None}
 
 
 def lines(content: bytes) -> list[bytes]:
-    return [line for chunk in _chunks_of_lines(io.BytesIO(content)) for line in chunk.to_pylist()]
+    texts = texts_of(io.BytesIO(content))
+    return [line for text in texts for line in lines_of(text).cast("binary").to_pylist()]
+
+
+def item(name: str, **more: Any) -> Any:
+    return pa.scalar(PLACE | {"_source_file": name} | more)
 
 
 def test_lines_keep_every_byte_but_their_ends() -> None:
-    assert lines_of(b"a\r\n\n\xff\x00b\n").to_pylist() == [b"a", b"", b"\xff\x00b"]
+    assert lines(b"a\r\n\n\xff\x00b\n") == [b"a", b"", b"\xff\x00b"]
+    assert lines(b"a\n\r\nb\r") == [b"a", b"", b"b\r"]
 
 
 @pytest.mark.parametrize("chunk", [4, 5, 7, 100])
 def test_lines_are_the_same_however_an_object_is_cut(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_reader, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(object_lines, "CHUNK_BYTES", chunk)
     assert lines(b"\xef\xbb\xbfabc\r\nd\n\nefghijklmno\np") == [b"abc", b"d", b"", b"efghijklmno", b"p"]
+
+
+@pytest.mark.parametrize("chunk", [3, 100])
+def test_lines_of_small_objects_go_together_and_keep_their_places(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_lines, "CHUNK_BYTES", chunk)
+    bad = Part(item("bad", notification=b"\xff\n", _source_line=7), fault="missing_object")
+    first, last = (list(parts_of(item(name), io.BytesIO(text))) for name, text in (("a", b"x\ny\n\nz"), ("b", b"w\n")))
+    batches = list(rows([*first, *last, bad, *last], longest=100))
+    found = [
+        (row["_source_file"], row["_source_line"], row["value"], row["_object_fault"], row["is_plain"], row["_offset"])
+        for batch in batches
+        for row in batch.set_column(0, "value", batch["value"].cast("binary")).to_pylist()
+    ]
+    of_a = [("a", number, line, None, False, 5) for number, line in enumerate((b"x", b"y", b"", b"z"), start=1)]
+    of_b = ("b", 1, b"w", None, False, 5)
+    assert found == [*of_a, of_b, ("bad", 7, b"\xff\n", "missing_object", False, 5), of_b]
+    assert len(batches) == (3 if chunk == 100 else 6)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])

@@ -7,7 +7,8 @@ import io
 
 import pytest
 
-from streaming.object_reader import _chunks_of_lines, _unpacked
+from streaming.object_lines import texts_of
+from streaming.object_reader import _unpacked
 from streaming.object_recount import lines_of
 
 BODIES = {
@@ -36,4 +37,4 @@ def test_the_reader_of_the_stream_hands_on_as_many(body: bytes) -> None:
     content, fault = _unpacked(io.BytesIO(gzip.compress(body)))
     assert content is not None
     assert fault == ""
-    assert sum(len(values) for values in _chunks_of_lines(content)) == BODIES[body][0]
+    assert sum(text.count(b"\n") for text in texts_of(content)) == BODIES[body][0]

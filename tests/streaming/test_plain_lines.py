@@ -1,0 +1,186 @@
+"""A line that is read without a JSON reader gives the row that the JSON reader gives; any other line is left to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from click_lines import LINES, click
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kafka_rows import ARRIVED
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from streaming import plain_lines
+from streaming.click_events import transform, unread
+from streaming.object_lines import lines_of
+from streaming.stamps import stamped
+from streaming.writer_schemas import WriterSchemas
+
+MAX_BYTES = 1500
+NAMES = ("event_id", "user_id", "session_id", "event_type", "page_url", "timestamp")
+TEXTS = st.sampled_from(
+    (
+        "",
+        "c1",
+        "product_view",
+        "2026-11-23T11:00:00.250Z",
+        "null",
+        "é€😀",
+        "\x7f",
+        "a b",
+        ":",
+        ",",
+        "{",
+        "}",
+        '", "',
+        "}}",
+    )
+) | st.text(max_size=8)
+SCALARS = st.sampled_from((None, True, 5, 1.5, -0.0, [], {}, ["P1"], {"a": {"b": "c"}}))
+"""What is no text."""
+ENTRIES = st.lists(st.tuples(st.sampled_from(("product_id", "a", "")) | TEXTS, TEXTS), max_size=4)
+SPACES = st.sampled_from(((",", ":"), (", ", ": "), (",", ": "), (", ", ":"), (" , ", " : ")))
+# Where a single byte may stand that changes what a line is.
+BYTES = st.sampled_from(
+    [b'"', b"\\", b",", b":", b"{", b"}", b" ", b"\t", b"\x00", b"\xff", b"\xc3", b"n", b"\r", b"[", b""]
+)
+
+
+def member(name: str, value: Any, colon: str, ascii_only: bool) -> str:
+    return f'"{name}"{colon}{json.dumps(value, ensure_ascii=ascii_only)}'
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> bytes:
+    """Lines that are plain, or nearly."""
+    comma, colon = draw(SPACES)
+    is_ascii = draw(st.booleans())
+    kinds = draw(st.lists(st.sampled_from("ttttttttns-"), min_size=6, max_size=6))
+    values = {"t": TEXTS, "n": st.none(), "s": SCALARS}
+    members = [
+        member(name, draw(values[kind]), colon, is_ascii)
+        for name, kind in zip(NAMES, kinds, strict=True)
+        if kind != "-"
+    ]
+    entries = [member(key, value, colon, is_ascii) for key, value in draw(ENTRIES)]
+    properties = draw(st.sampled_from((f"{{{comma.join(entries)}}}",) * 6 + ("null", "{}", '""', "[]", "")))
+    members += [f'"properties"{colon}{properties}'] if properties else []
+    change = draw(st.sampled_from(("",) * 8 + ("swap", "twice", "more")))
+    if members and change:
+        place = draw(st.integers(0, len(members) - 1))
+        if change == "swap":
+            members.append(members.pop(place))
+        elif change == "twice":
+            members.append(members[place])
+        else:
+            members.insert(place, '"campaign"' + colon + '"x"')
+    line = f"{{{comma.join(members)}}}".encode()
+    for _ in range(draw(st.sampled_from((0, 0, 0, 0, 1, 2)))):
+        at = draw(st.integers(0, len(line)))
+        line = line[:at] + draw(BYTES) + line[at + draw(st.integers(0, 1)) :]
+    return line.replace(b"\n", b" ")
+
+
+def judged(spark: SparkSession, chunk: Sequence[bytes], by_pieces: bool) -> list[dict[str, Any]]:
+    text = b"".join(line + b"\n" for line in chunk)
+    columns = dict(zip(plain_lines.COLUMNS, plain_lines.read(text, MAX_BYTES), strict=True)) if by_pieces else {}
+    table = pa.table({"value": lines_of(text).view(pa.binary()), **columns, "_source_line": range(len(chunk))})
+    raw = spark.createDataFrame(table).withColumns(
+        {
+            "value": F.col("value").cast("string"),
+            "_source_file": F.lit("s3://landing/clicks/a.jsonl"),
+            "_etag": F.lit("etag"),
+            "_object_fault": F.lit(None).cast("string"),
+            "_topic": F.lit("clicks.objects"),
+            "_partition": F.lit(0),
+            "_offset": F.lit(3).cast("bigint"),
+            "_kafka_at": F.lit(ARRIVED),
+        }
+    )
+    return rows(
+        transform(stamped(raw if by_pieces else unread(raw), F.lit(ARRIVED), F.lit(0)), WriterSchemas(), MAX_BYTES)
+    )
+
+
+def rows(frame: DataFrame) -> list[dict[str, Any]]:
+    # A map as its entries: as a dictionary, one that holds a key twice would look like one that does not.
+    maps = {name: F.map_entries(name) for name in ("properties", "_unknown_fields")}
+    return [row.asDict(recursive=True) for row in frame.withColumns(maps).orderBy("_source_line").collect()]
+
+
+def is_plain(*chunk: bytes) -> list[bool]:
+    found: list[bool] = plain_lines.read(b"".join(line + b"\n" for line in chunk))[0].to_pylist()
+    return found
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(chunk=st.lists(lines(), min_size=40, max_size=400))
+def test_both_ways_give_the_same_rows(spark: SparkSession, chunk: list[bytes]) -> None:
+    assert judged(spark, chunk, by_pieces=True) == judged(spark, chunk, by_pieces=False)
+
+
+def test_both_ways_give_the_same_rows_of_known_lines(spark: SparkSession) -> None:
+    assert judged(spark, LINES, by_pieces=True) == judged(spark, LINES, by_pieces=False)
+
+
+COMPACT = json.dumps(json.loads(click(properties={"a": "1", "b": ":"})), separators=(",", ":")).encode()
+PLAIN = {
+    "with blanks": click(),
+    "without blanks": COMPACT,
+    "several properties": click(properties={"a": "x", "b": "y", "c": ""}),
+    "a property twice, which is for the rules": click().replace(b'"P1"}', b'"P1","product_id":"P2"}'),
+    "no property": click(properties={}),
+    "nulls": click(user_id=None, session_id=None, properties=None),
+    "all nulls": json.dumps(dict.fromkeys((*NAMES, "properties"))).encode(),
+    "fields that are absent": b'{"event_id":"c","timestamp":"2026-11-23T11:00:00Z"}',
+    "no field but the map": b'{"properties":{"a":"b"}}',
+    "letters of other scripts": COMPACT.replace(b"/p/1", "/é€😀".encode()),
+    "a bad time, which is for the rules": click(timestamp="yesterday"),
+}
+ODD = {
+    "nothing": b"",
+    "no field": b"{}",
+    "a number": click(user_id=5),
+    "a number in the properties": click(properties={"price": 1.5}),
+    "a map in the properties": click(properties={"a": {"b": "c"}}),
+    "an escape": click(page_url="a\\b"),
+    "a control character": COMPACT.replace(b"/p/1", b"/\x01"),
+    "no UTF-8": COMPACT.replace(b"/p/1", b"/\xff"),
+    "a carriage return": COMPACT + b"\r",
+    "another field": click(campaign="x"),
+    "another order": b'{"user_id":"u","event_id":"c"}',
+    "a field twice": b'{"event_id":"c","event_id":"d"}',
+    "half a line": click()[:40],
+    "the half before a quote": click()[: click().index(b'"u"') + 1],
+    "all but the last byte": click()[:-1],
+    "two in one": click() + click(),
+    "a comma at the end": click()[:-1] + b",}",
+    "a comma at the end of the properties": click().replace(b'"P1"}', b'"P1",}'),
+    "a text for the properties": click(properties="x"),
+    "a bracket too many": click() + b"}",
+    "longer than a plain line may be": click(page_url="p" * plain_lines.LONGEST),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_a_line_as_collectors_write_it_needs_no_json_reader(case: str) -> None:
+    assert is_plain(PLAIN[case]) == [True]
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_any_other_line_is_left_to_the_json_reader_alone(case: str) -> None:
+    assert is_plain(click(), ODD[case], click(), ODD[case]) == [True, False, True, False]
+
+
+def test_a_line_beyond_the_limit_is_not_plain() -> None:
+    line = click() + b"\n"
+    assert [plain_lines.read(line, limit)[0].to_pylist() for limit in (len(line) - 1, len(line) - 2)] == [
+        [True],
+        [False],
+    ]
