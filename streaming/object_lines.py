@@ -114,10 +114,8 @@ def _fault(part: Part) -> pa.RecordBatch:
     item = part.item
     arrays = {
         "value": pa.array([item["notification"].as_py()], pa.binary()).view(pa.string()),
-        **{
-            name: pa.array([False]) if name == "is_plain" else pa.nulls(1, kind)
-            for name, kind in plain_lines.TYPES.items()
-        },
+        **{name: pa.nulls(1, kind) for name, kind in plain_lines.TYPES.items()},
+        "is_plain": pa.array([False]),
         # A fault has a place of its own: 0 for a whole object, the record's offset for a notification.
         "_source_line": pa.array([item["_source_line"].as_py()], pa.int64()),
         "_object_fault": pa.array([part.fault]),
@@ -132,5 +130,5 @@ def lines_of(text: bytes) -> pa.Array[Any]:
     offsets = np.zeros(len(ends) + 1, np.int32)
     # Without the line feeds, the n-th line (from 0) ends n bytes earlier.
     offsets[1:] = ends - np.arange(len(ends))
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text.replace(b"\n", b""))]
+    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(text.replace(b"\n", b""))]
     return pa.Array.from_buffers(pa.string(), len(ends), buffers)

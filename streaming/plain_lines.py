@@ -23,7 +23,7 @@ TEXT_OF = {name: f"{name}_text" if name == "timestamp" else name for name in TEX
 """Declared field -> the column of its text."""
 READ = f"is_plain boolean, {', '.join(f'{column} string' for column in TEXT_OF.values())}, {MAP} map<string,string>"
 """What is known of a line before it is read as JSON; all but `is_plain` is null for a line that is not plain."""
-TYPES = {
+TYPES: dict[str, Any] = {
     "is_plain": pa.bool_(),
     **dict.fromkeys(TEXT_OF.values(), pa.string()),
     MAP: pa.map_(pa.string(), pa.string()),
@@ -75,13 +75,13 @@ class _Chunk:
         offsets = np.zeros(len(cuts) + 1, np.int32)
         # Without the bytes that were cut at, the n-th piece (from 0) ends n bytes earlier.
         offsets[1:] = cuts - np.arange(len(cuts))
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text.translate(None, b'"\n'))]
+        buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(text.translate(None, b'"\n'))]
         self._pieces = pa.Array.from_buffers(pa.string(), len(cuts), buffers)
 
     def take(self, where: Places, are_there: Truths | None = None) -> Any:
         """The pieces of these numbers; null where there is none."""
         within = np.clip(where, 0, self._most)
-        indices = pa.array(within, mask=None if are_there is None else ~are_there)
+        indices: Any = pa.array(within, mask=None if are_there is None else ~are_there)
         return pc.take(self._pieces, indices, boundscheck=False)
 
     def are(self, where: Places, spellings: Any) -> Truths:
@@ -120,14 +120,17 @@ class _Walk:
     @property
     def is_whole(self) -> Truths:
         """Whether the line was right to its last piece."""
-        return self._is_right & (self._at == self._chunk.last + 1)
+        is_at_end: Truths = self._at == self._chunk.last + 1
+        return self._is_right & is_at_end
 
     def text(self, name: str) -> Places:
         """Step over a field that is a text; returns the numbers of the pieces that are its values, -1 for no value."""
         chunk, is_named = self._chunk, self._is_named(name)
         has_value = is_named & chunk.are(self._at + 1, COLON)
         value = np.where(has_value, self._at + 2, -1)
-        goes_on = np.where(has_value, self._goes_on(self._at + 3, COMMA, END), self._null_goes_on())
+        goes_on = has_value & self._goes_on(self._at + 3, COMMA, END)
+        if (is_null := is_named & ~has_value).any():
+            goes_on |= is_null & self._null_goes_on()
         self._step(is_named, goes_on, np.where(has_value, 4, 2))
         return value
 
@@ -149,8 +152,10 @@ class _Walk:
         return self._chunk.are(self._at, pa.array([name]))
 
     def _goes_on(self, where: Places, inside: Any, at_the_end: Any) -> Truths:
-        chunk = self._chunk
-        return np.where(where == chunk.last, chunk.are(where, at_the_end), chunk.are(where, inside))
+        is_last: Truths = where == self._chunk.last
+        goes_on = ~is_last & self._chunk.are(where, inside)
+        # Lines of one collector are alike: most have their last field in the same place, and none ends before it.
+        return goes_on | (is_last & self._chunk.are(where, at_the_end)) if is_last.any() else goes_on
 
     def _null_goes_on(self) -> Truths:
         return self._goes_on(self._at + 1, NULL_COMMA, NULL_END)
@@ -164,7 +169,8 @@ class _Walk:
         keys, of_line = _each_entry(begin, sizes), np.repeat(np.arange(len(sizes)), sizes)
         closed = np.where(keys + 3 == chunk.last[of_line], chunk.are(keys + 3, MAP_END), chunk.are(keys + 3, COMMA))
         is_wrong = ~(chunk.are(keys + 1, COLON) & closed)
-        return np.bincount(of_line[is_wrong], minlength=len(sizes)) == 0
+        none_is_wrong: Truths = np.bincount(of_line[is_wrong], minlength=len(sizes)) == 0
+        return none_is_wrong
 
 
 def _each_entry(begin: Places, sizes: Places) -> Places:
@@ -176,11 +182,10 @@ def _each_entry(begin: Places, sizes: Places) -> Places:
 def _maps(chunk: _Chunk, begin: Places, sizes: Places, has_map: Truths, is_plain: Truths) -> Any:
     sizes = np.where(is_plain, sizes, 0)
     keys = _each_entry(begin, sizes)
-    offsets = np.concatenate((np.zeros(1, np.int32), np.cumsum(sizes, dtype=np.int32)))
-    kind = pa.map_(pa.string(), pa.string())
-    return pa.MapArray.from_arrays(
-        pa.array(offsets), chunk.take(keys), chunk.take(keys + 2), kind, mask=pa.array(~(is_plain & has_map))
-    )
+    offsets: Any = pa.array(np.concatenate((np.zeros(1, np.int32), np.cumsum(sizes, dtype=np.int32))))
+    is_null: Any = pa.array(~(is_plain & has_map))
+    maps: Any = pa.MapArray
+    return maps.from_arrays(offsets, chunk.take(keys), chunk.take(keys + 2), TYPES[MAP], mask=is_null)
 
 
 def _truths(array: Any) -> Truths:

@@ -79,7 +79,7 @@ def test_a_line_comes_back_and_an_object_that_was_not_read_does_not(spark: Spark
         }
     )
     strict = click_events.stream(settings.model_copy(update={"max_record_bytes": 5}))
-    reject(spark, settings, strict, stamped(lines, F.lit(ARRIVED), F.lit(0)))
+    reject(spark, settings, strict, stamped(click_events.unread(lines), F.lit(ARRIVED), F.lit(0)))
     stream = click_events.stream(settings)
     answer = replay.execute(spark, settings, stream, cast(Registry, REGISTRY), ask(stream))
     assert answer.counts == {"replayed": 2, "still_bad": 2}
