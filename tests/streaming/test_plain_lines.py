@@ -116,7 +116,7 @@ def rows(frame: DataFrame) -> list[dict[str, Any]]:
 
 
 def is_plain(*chunk: bytes) -> list[bool]:
-    found: list[bool] = plain_lines.read(b"".join(line + b"\n" for line in chunk))[0].to_pylist()
+    found: list[bool] = plain_lines.read(b"".join(line + b"\n" for line in chunk), 10**6)[0].to_pylist()
     return found
 
 
