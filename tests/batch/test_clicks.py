@@ -22,6 +22,7 @@ from lakehouse import delta_io
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS, CLICK_KEYS, CLICKS, SESSIONS
 
+pytestmark = pytest.mark.slow
 BEGIN = datetime(2026, 3, 28, 22, 0, 0)  # two hours before a day on which clocks are set forward
 FULL_WAY = list(enumerate(["page_view", "product_view", "add_to_cart", "checkout", "purchase"]))
 FUNNEL = ["product_view", "add_to_cart", "checkout", "purchase"]
@@ -296,7 +297,6 @@ def random_log(rng: Random, users: int) -> list[Click]:
     return log
 
 
-@pytest.mark.slow
 @bounds(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32), st.integers(2, 3))
 def test_any_order_and_any_cut_give_what_a_fold_over_the_whole_log_gives(
