@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from batch import clicks, inventory_levels, reconcile, sessions
 from batch.gold import build_candidate
 from batch.publish import publish
-from lakehouse import metrics, night_cut, night_step
+from lakehouse import night_cut, night_step, pushed_metrics
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from quality import gate, validation
@@ -47,7 +47,7 @@ def gold(spark: SparkSession, settings: Settings, business_date: date, run_id: s
     finally:
         # A night that fails is scored too: the report must say what took the points.
         score = record_scores(spark, settings, business_date, run_id)
-        metrics.push_score(settings, "night_gold", score)
+        pushed_metrics.push_score(settings, "night_gold", score)
     log.info("night_scored", business_date=business_date, score=score)
     return publish(spark, settings, business_date, run_id)
 

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from batch import captured_tables, merge_memory, quarantined_keys
 from lakehouse import canonical_form as form
-from lakehouse import delta_io, metrics
+from lakehouse import delta_io, pushed_metrics
 from lakehouse.errors import LakehouseError
 from lakehouse.identifiers import run_id
 from lakehouse.logs import get_logger
@@ -143,7 +143,7 @@ def record(
     frame = spark.createDataFrame(rows, RECONCILIATIONS.schema)
     delta_io.overwrite(frame, RECONCILIATIONS, settings, where=f"run_id = '{run_id(run)}'")
     _move_mark(spark, settings, run, cut, [one for one in found if not one.differing])
-    metrics.push_reconciliation(
+    pushed_metrics.push_reconciliation(
         settings,
         {one.source.table.name: len(one.differing) for one in found},
         {one.source.table.name: cut.taken_at.timestamp() for one in found if not one.differing},

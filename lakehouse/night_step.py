@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 
 from pyspark.sql import SparkSession
 
-from lakehouse import delta_io, lease, metrics
+from lakehouse import delta_io, lease, pushed_metrics
 from lakehouse.errors import LakehouseError
 from lakehouse.identifiers import run_id
 from lakehouse.logs import get_logger, log_to_stderr
@@ -58,7 +58,7 @@ def _run_and_record(
         outcome = spark.createDataFrame([columns], RUNS.schema)
         # One row per step and run: a repeated step replaces its earlier outcome.
         delta_io.overwrite(outcome, RUNS, settings, where=f"run_id = '{run_id(run)}' and step = '{name}'")
-        metrics.push_run(settings, f"night_{name}", seconds, rows, succeeded=status == "succeeded")
+        pushed_metrics.push_run(settings, f"night_{name}", seconds, rows, succeeded=status == "succeeded")
         log.info("night_step_ended", step=name, status=status, rows=rows, seconds=round(seconds, 1))
 
 

@@ -12,7 +12,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from lakehouse import delta_io, lease, metrics, stop_signals
+from lakehouse import delta_io, lease, metrics, pushed_metrics, stop_signals
 from lakehouse.errors import LakehouseError, StepFailed
 from lakehouse.lease import Held
 from lakehouse.logs import get_logger
@@ -144,12 +144,12 @@ def run(
             in_own_pool(spark, "low_stock")
             running.append(low_stock.start(spark, settings, registry, held[INVENTORY_EVENTS.table]))
         log.info("streams_started", streams=[query.name for query in running], until_caught_up=until_caught_up)
-        metrics.push_driver(settings, group, has_stopped_itself=False)
+        pushed_metrics.push_driver(settings, group, has_stopped_itself=False)
         try:
             with quarantine_desk.open_for(spark, settings, chosen, registry, stopping):
                 _wait(running, stopping, held, lister)
         except LakehouseError:
-            metrics.push_driver(settings, group, has_stopped_itself=True)
+            pushed_metrics.push_driver(settings, group, has_stopped_itself=True)
             raise
         finally:
             stopping.set()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lakehouse import direct_read, metrics
+from lakehouse import direct_read, pushed_metrics
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
 from lakehouse.tables import HEARTBEATS, INCARNATIONS
@@ -176,7 +176,7 @@ def require_whole(settings: Settings) -> None:
     state, newest = source_slot.ask(settings), newest_beat(settings)
     differs = newest is not None and newest.incarnation != state.incarnation
     gaps = source_gaps.still_open(settings)
-    metrics.push_source(settings, state.wal_status, state.retained_bytes, differs, len(gaps))
+    pushed_metrics.push_source(settings, state.wal_status, state.retained_bytes, differs, len(gaps))
     if newest is not None and differs:
         raise ConnectorNamesAnotherSource(newest.incarnation, state.incarnation)
     if gaps:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lakehouse import metrics
+from lakehouse import metrics, pushed_metrics
 from lakehouse.ledger_entry import Entry
 from lakehouse.settings import Settings
 from lakehouse.stream_progress import ProgressMetrics
@@ -92,7 +92,7 @@ def exported_names() -> set[str]:
     metrics.quarantine_backlog("any", {"bad_framing": (1, 0.0)})
     metrics.observe_slot("any", "reserved", 0)
     samples = {sample.name for family in metrics.STREAMS.collect() for sample in family.samples}
-    pushed = metrics.PIPELINE | metrics.DRIVER | metrics.RECONCILED | metrics.SOURCE
+    pushed = pushed_metrics.PIPELINE | pushed_metrics.DRIVER | pushed_metrics.RECONCILED | pushed_metrics.SOURCE
     return samples | set(pushed)
 
 
@@ -103,7 +103,7 @@ def alarms() -> list[dict[str, Any]]:
 
 def test_a_run_is_pushed_under_its_pipeline(gateway: Gateway) -> None:
     settings = Settings(pushgateway_url=gateway.url)
-    metrics.push_run(settings, "night_gold", 12.5, 300, 97.25)
+    pushed_metrics.push_run(settings, "night_gold", 12.5, 300, 97.25)
     ((method, path, body),) = gateway.pushed
     assert (method, path) == ("POST", "/metrics/job/lakehouse/pipeline/night_gold")
     assert 'pipeline_duration_seconds{pipeline="night_gold"} 12.5' in body
@@ -115,7 +115,7 @@ def test_a_run_is_pushed_under_its_pipeline(gateway: Gateway) -> None:
 
 def test_a_comparison_is_pushed_by_table_and_moves_the_time_only_of_those_that_agree(gateway: Gateway) -> None:
     settings = Settings(pushgateway_url=gateway.url)
-    metrics.push_reconciliation(settings, {"orders": 0, "products": 3}, {"orders": 1_790_000_000.0})
+    pushed_metrics.push_reconciliation(settings, {"orders": 0, "products": 3}, {"orders": 1_790_000_000.0})
     (_, orders, agrees), (_, products, differs) = gateway.pushed
     assert (orders, products) == ("/metrics/job/lakehouse/table/orders", "/metrics/job/lakehouse/table/products")
     assert 'reconciliation_differing_buckets{table="orders"} 0.0' in agrees
@@ -125,14 +125,14 @@ def test_a_comparison_is_pushed_by_table_and_moves_the_time_only_of_those_that_a
 
 
 def test_a_driver_that_stopped_itself_says_so(gateway: Gateway) -> None:
-    metrics.push_driver(Settings(pushgateway_url=gateway.url), "all", has_stopped_itself=True)
+    pushed_metrics.push_driver(Settings(pushgateway_url=gateway.url), "all", has_stopped_itself=True)
     ((_, path, body),) = gateway.pushed
     assert path == "/metrics/job/lakehouse/group/all"
     assert 'stream_has_stopped_itself{group="all"} 1.0' in body
 
 
 def test_a_night_tells_how_it_found_the_source(gateway: Gateway) -> None:
-    metrics.push_source(Settings(pushgateway_url=gateway.url), "unreserved", 2_000_000_000, False, gaps=2)
+    pushed_metrics.push_source(Settings(pushgateway_url=gateway.url), "unreserved", 2_000_000_000, False, gaps=2)
     ((_, path, body),) = gateway.pushed
     assert path == "/metrics/job/lakehouse/source/postgres"
     assert 'source_slot_retained_bytes{slot="lakehouse"} 2e+09' in body
@@ -148,7 +148,7 @@ def test_the_page_shows_the_time_of_the_newest_event() -> None:
 
 
 def test_a_failed_run_leaves_score_and_last_success_as_they_are(gateway: Gateway) -> None:
-    metrics.push_run(Settings(pushgateway_url=gateway.url), "night_silver", 1.0, 0, succeeded=False)
+    pushed_metrics.push_run(Settings(pushgateway_url=gateway.url), "night_silver", 1.0, 0, succeeded=False)
     ((_, _, body),) = gateway.pushed
     assert 'pipeline_is_failed{pipeline="night_silver"} 1.0' in body
     assert "pipeline_quality_score" not in body
@@ -156,26 +156,28 @@ def test_a_failed_run_leaves_score_and_last_success_as_they_are(gateway: Gateway
 
 
 def test_a_gateway_that_is_down_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    metrics.push_run(Settings(pushgateway_url=f"http://127.0.0.1:{free_port()}"), "night_gold", 1.0, 1)
+    pushed_metrics.push_run(Settings(pushgateway_url=f"http://127.0.0.1:{free_port()}"), "night_gold", 1.0, 1)
     assert "metrics_not_pushed" in caplog.messages
 
 
 def test_a_gateway_that_does_not_answer_costs_a_bounded_time(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "PUSH_SECONDS", 0.2)
+    monkeypatch.setattr(pushed_metrics, "PUSH_SECONDS", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         started = time.monotonic()
-        metrics.push_run(Settings(pushgateway_url=f"http://127.0.0.1:{silent.getsockname()[1]}"), "night", 1.0, 1)
+        pushed_metrics.push_run(
+            Settings(pushgateway_url=f"http://127.0.0.1:{silent.getsockname()[1]}"), "night", 1.0, 1
+        )
     assert time.monotonic() - started < 5
     assert "metrics_not_pushed" in caplog.messages
 
 
 def test_nothing_is_pushed_without_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "pushadd_to_gateway", pytest.fail)
-    metrics.push_run(Settings(), "night_gold", 1.0, 1, 100.0)
+    monkeypatch.setattr(pushed_metrics, "pushadd_to_gateway", pytest.fail)
+    pushed_metrics.push_run(Settings(), "night_gold", 1.0, 1, 100.0)
 
 
 def test_the_page_counts_a_batch_by_what_became_of_its_rows() -> None:
