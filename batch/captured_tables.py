@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -38,6 +39,13 @@ def merge_given(spark: SparkSession, settings: Settings, table: CapturedTable, c
     """The same for rows that were added to Bronze just now, whatever their offsets."""
     with _ready(spark, settings, table) as memory:
         return _merge(spark, settings, table, merge_input.given(spark, settings, table, memory, changes))
+
+
+def merge_again(spark: SparkSession, settings: Settings, table: CapturedTable, changes: DataFrame) -> int:
+    """The same for rows that merges have taken and could not place: their keys are folded anew from all of Bronze."""
+    with _ready(spark, settings, table) as memory:
+        taken = merge_input.given(spark, settings, table, memory, changes)
+        return _merge(spark, settings, table, replace(taken, is_again=True))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import click
 
+from lakehouse.acting_user import acting_user
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
 from lakehouse.tables import SILVER_CAPTURED, CapturedTable
@@ -26,7 +27,7 @@ class RebuildDiffers(LakehouseError):
 
 @click.group()
 def batch() -> None:
-    """Bronze to Silver: merge what is new, rebuild, forget old deletes, compact."""
+    """Bronze to Silver: merge what is new, rebuild, replay, forget old deletes, compact."""
 
 
 @batch.command()
@@ -70,6 +71,22 @@ def forget(settings: Settings, table: str, before: datetime) -> None:
     captured: CapturedTable = TABLES[table]
     rows = forget_deletes(build_session(settings, "lakehouse-forget"), settings, captured, before)
     click.echo(f"{captured.deleted.name}: {rows} deletes forgotten")
+
+
+@batch.command()
+@click.argument("table", type=TABLE)
+@click.option("--dry-run", is_flag=True, help="Say what would become of each change, and write nothing.")
+@click.pass_obj
+def replay(settings: Settings, table: str, dry_run: bool) -> None:
+    """Merge the changes again that no merge could place (`lakehouse quarantine list`: silver_TABLE)."""
+    from batch.replay import replay as merge_again
+    from lakehouse.session import build_session
+
+    spark = build_session(settings, "lakehouse-replay")
+    found = merge_again(spark, settings, TABLES[table], acting_user(), dry_run)
+    for reason, rows in sorted(found.still_bad.items()):
+        click.echo(f"{rows} still bad: {reason}")
+    click.echo(f"{TABLES[table].silver.name}: {found.placed} placed{' (dry run)' if dry_run else ''}")
 
 
 @batch.command()

@@ -44,12 +44,12 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
     touched = touched_keys(placed.where("_reasons is null"), table).localCheckpoint()
     held = heads(spark, settings, table, touched)
     good, quarantined = placed.where("_reasons is null"), 0
-    if taken.unmergeable or taken.memory.horizon is not None:
+    if taken.unmergeable or (taken.memory.horizon is not None and not taken.is_again):
         judged = _without_forgotten(placed, held, taken.memory, table)
         good = judged.where("_reasons is null")
         quarantined = unmergeable.keep(judged.where("_reasons is not null"), table, settings)
         touched = touched_keys(good, table)
-    scope = decide(touched, held, table)
+    scope = decide(touched, held, table, taken.is_again)
     memory = _next(taken, good, scope)
     past = Past(taken.bronze, table, opened)
     if taken.has_truncates or not memory.is_whole:

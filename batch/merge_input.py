@@ -32,6 +32,8 @@ class Input:
     incarnations: frozenset[str]
     has_truncates: bool
     _unseen: DataFrame
+    is_again: bool = False
+    """Whether these are changes that could not be placed before: the purge horizon does not stop them."""
 
     def close(self) -> None:
         """Let go of the rows."""

@@ -87,8 +87,8 @@ def touched_keys(changes: DataFrame, table: CapturedTable) -> DataFrame:
     )
 
 
-def decide(touched: DataFrame, held: DataFrame, table: CapturedTable) -> Scope:
-    """Divide the touched keys."""
+def decide(touched: DataFrame, held: DataFrame, table: CapturedTable, all_anew: bool) -> Scope:
+    """Divide the touched keys; with `all_anew` all of them are folded anew."""
     head = held.select(
         *table.keys,
         F.col("_position").alias("_head"),
@@ -100,7 +100,7 @@ def decide(touched: DataFrame, held: DataFrame, table: CapturedTable) -> Scope:
     # The place of a change that had no commit before it may depend on a snapshot's row that comes only now.
     had_no_commit = F.col("_head")["is_change"] & (F.col("_head")["commit_lsn"] == F.col("_head")["lsn"])
     is_placed = F.col("_is_read") & F.coalesce(had_no_commit, F.lit(False))
-    is_anew = is_late | F.col("_is_moved") | F.col("_is_first") | is_unknown | is_placed
+    is_anew = F.lit(all_anew) | is_late | F.col("_is_moved") | F.col("_is_first") | is_unknown | is_placed
     judged = known.withColumn("_is_anew", is_anew)
     counts = judged.agg(
         F.count_if("_is_anew").alias("anew"),

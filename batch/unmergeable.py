@@ -14,7 +14,7 @@ STAGE = "silver"
 
 def quarantine(table: CapturedTable) -> TableSpec:
     """Where the changes of a table go that can't be merged."""
-    return quarantine_of(f"silver_{table.name}")
+    return quarantine_of(table.rejects)
 
 
 def reasons(table: CapturedTable) -> Column:

@@ -10,7 +10,7 @@ from duckdb import DuckDBPyConnection
 from lakehouse import direct_read
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
-from lakehouse.tables import ALERTS, STREAMS, quarantine_of
+from lakehouse.tables import ALERTS, STREAMS, UNMERGED, quarantine_of
 from streaming import quarantine_requests, quarantine_standing
 
 BY_REASON = """
@@ -46,7 +46,7 @@ def quarantine_lines(settings: Settings) -> Iterator[str]:
     """
     heads = f"{'open':>8}{'replayed':>10}{'discarded':>10}  {'open since (UTC)':<18}"
     yield f"{'stream':<22}{'reason':<28}{heads}one of them"
-    for stream in STREAMS:
+    for stream in (*STREAMS, *UNMERGED):
         connection = quarantine_standing.connect(settings, stream)
         for row in direct_read.rows(connection, BY_REASON) if connection else ():
             reason, count, replayed, discarded, since, example = row
@@ -63,8 +63,8 @@ def has_rows(settings: Settings, stream: str) -> bool:
 
 
 def stream_of(settings: Settings, quarantine_id: str) -> str:
-    """The stream that rejected the row. Raises `NoSuchRow`."""
-    for stream in STREAMS:
+    """The stream, or the merge, that rejected the row. Raises `NoSuchRow`."""
+    for stream in (*STREAMS, *UNMERGED):
         if connection := quarantine_standing.connect(settings, stream):
             sql = "select 1 from standing where quarantine_id = ?"
             if direct_read.rows(connection, sql, quarantine_id):

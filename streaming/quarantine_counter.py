@@ -14,7 +14,7 @@ from lakehouse.errors import LakehouseError, LeaseHeld
 from lakehouse.session import build_session
 from lakehouse.settings import Settings
 from lakehouse.spark_conf import short_lived, spark_conf
-from lakehouse.tables import STREAMS
+from lakehouse.tables import STREAMS, UNMERGED
 from streaming import inspection, quarantine_desk, quarantine_requests, queries
 from streaming.bronze_writer import BronzeStream
 from streaming.quarantine_requests import Answer, Kind, Request
@@ -41,6 +41,17 @@ class RequestFailed(LakehouseError):
 
     def __init__(self, troubles: Sequence[str]) -> None:
         super().__init__(f"Nothing was decided: {'; '.join(troubles)}")
+
+
+class RejectedByMerge(LakehouseError):
+    """A row is in Bronze, and no merge could place it."""
+
+    def __init__(self, holders: Sequence[str]) -> None:
+        tables = [name.removeprefix("silver_") for name in holders]
+        super().__init__(
+            "These rows are in Bronze already; no merge could place them in Silver. "
+            + " ".join(f"`lakehouse batch replay {table}` merges those of {table} again." for table in tables)
+        )
 
 
 def ask(
@@ -81,7 +92,10 @@ def ask(
 def _streams(settings: Settings, ids: Sequence[str], stream: str | None) -> list[str]:
     """The streams that hold rows which may be meant."""
     if ids:
-        return sorted({inspection.stream_of(settings, one) for one in ids} & {stream or one for one in STREAMS})
+        holders = {inspection.stream_of(settings, one) for one in ids}
+        if unmerged := sorted(holders & set(UNMERGED)):
+            raise RejectedByMerge(unmerged)
+        return sorted(holders & {stream or one for one in STREAMS})
     return [one for one in STREAMS if stream in (None, one) and inspection.has_rows(settings, one)]
 
 

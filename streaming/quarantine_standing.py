@@ -64,10 +64,13 @@ def connect(settings: Settings, stream: str) -> DuckDBPyConnection | None:
     """A DuckDB connection with the same as a view `standing`, the outcomes as `outcomes` and the rows of Bronze that
     came back as `came_back`; None where no row of the stream was ever rejected.
     """
-    names = (quarantine_of(stream).name, quarantine_outcomes_of(stream).name, SPECS[stream].name)
+    # What no merge could place is in Bronze all the time: its outcomes alone tell where it stands.
+    spec = SPECS.get(stream)
+    names = [quarantine_of(stream).name, quarantine_outcomes_of(stream).name, *([spec.name] if spec else [])]
     if direct_read.open_table(settings, names[0]) is None:
         return None
-    outcomes, bronze = (direct_read.open_table(settings, name) for name in names[1:])
+    outcomes = direct_read.open_table(settings, names[1])
+    bronze = direct_read.open_table(settings, spec.name) if spec else None
     connection = direct_read.connect(settings, *names)
     # A table that no driver of this version has opened yet lacks the column, and holds no row that came back.
     is_marked = bronze is not None and any(field.name == "_replayed_at" for field in bronze.schema().fields)

@@ -37,6 +37,8 @@ BRONZE = (INVENTORY_EVENTS, CLICK_EVENTS, SOURCE_MARKERS, *(table.changes for ta
 STREAMS = tuple(spec.table for spec in BRONZE)
 """Each Bronze table has one stream, named like it."""
 SILVER_CAPTURED = tuple(table for table in CAPTURED if table.has_silver)
+UNMERGED = tuple(table.rejects for table in SILVER_CAPTURED)
+"""Names in the quarantine of what no merge could place."""
 
 __all__ = [
     "ALERTS",
@@ -67,6 +69,7 @@ __all__ = [
     "SOURCE_GAPS",
     "SOURCE_MARKERS",
     "STREAMS",
+    "UNMERGED",
     "VERIFIED",
     "CapturedTable",
     "TableSpec",

@@ -83,6 +83,11 @@ class CapturedTable:
         )
 
     @property
+    def rejects(self) -> str:
+        """Under this name the quarantine keeps the changes that no merge could place."""
+        return f"silver_{self.name}"
+
+    @property
     def values(self) -> list[str]:
         """The columns that are no keys, in order."""
         return [name for name in self.columns.names if name not in self.keys]

@@ -17,9 +17,11 @@ from batch.forget_deletes import forget_deletes
 from batch.incarnations import UnknownIncarnation, open_next
 from batch.left_out import PLACEHOLDER
 from batch.rebuild import rebuild
-from lakehouse import delta_io
+from batch.replay import Replayed, replay
+from lakehouse import delta_io, direct_read
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
+from streaming import quarantine_standing
 
 pytestmark = pytest.mark.slow
 AT = datetime(2026, 11, 23, 9, 0, 0)
@@ -149,3 +151,13 @@ def test_below_the_purge_horizon_a_change_of_an_absent_key_can_not_be_placed(nig
     assert set(night.live()) == {2}
     rejected = delta_io.read(night.spark, unmergeable.quarantine(THINGS), night.settings).collect()
     assert [(row["reasons"], row["origin_position"]) for row in rejected] == [(["below_purge_horizon"], 30)]
+    # Replayed, it is placed before the delete that Bronze still knows, and that is all.
+    assert replay(night.spark, night.settings, THINGS, "ann", is_dry_run=True) == Replayed(1, {})
+    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(1, {})
+    assert set(night.live()) == {2}
+    assert night.is_what_bronze_gives()
+    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(0, {})
+    connection = quarantine_standing.connect(night.settings, THINGS.rejects)
+    assert connection is not None
+    standing = direct_read.rows(connection, "select status, attempts, count(*) from standing group by all")
+    assert list(standing) == [("replayed", 1, 1)]

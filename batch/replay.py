@@ -1,0 +1,93 @@
+"""Changes that no merge could place (`ops.quarantine/silver_<table>`) -> merged again, from their rows in Bronze.
+
+Their keys are folded anew from all of Bronze: what is placed is where it belongs, whatever was forgotten.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import lakehouse
+from batch import captured_tables, unmergeable
+from lakehouse import delta_io
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+from lakehouse.tables import CapturedTable, quarantine_outcomes_of
+from quality import rules
+
+log = get_logger(__name__)
+REPLAYED, STILL_BAD = "replayed", "still_bad"
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What became of the open changes: how many are merged now, and how many still can't be, by reason."""
+
+    placed: int
+    still_bad: Mapping[str, int]
+
+
+def replay(
+    spark: SparkSession, settings: Settings, table: CapturedTable, requested_by: str, is_dry_run: bool = False
+) -> Replayed:
+    """Merge the open changes of a table again; a dry run only says what would become of them.
+
+    Safe to call again, also after a crash. Raises `LeaseHeld`, `UnknownIncarnation` and `TableMissing`.
+    """
+    spec = unmergeable.quarantine(table)
+    if not delta_io.exists(spark, spec, settings):
+        return Replayed(0, {})
+    judged = _judged(spark, settings, table, _open(spark, settings, table)).localCheckpoint()
+    bad = judged.where("_reasons is not null").groupBy(F.concat_ws("+", "_reasons").alias("reason")).count().collect()
+    good = judged.where("_reasons is null")
+    found = Replayed(good.count(), {row["reason"]: row["count"] for row in bad})
+    if found.placed and not is_dry_run:
+        captured_tables.merge_again(spark, settings, table, good.drop("_quarantine_id", "_reasons"))
+    if judged.count() and not is_dry_run:
+        _record(judged, table, settings, requested_by)
+        log.info("unmerged_changes_replayed", table=table.name, placed=found.placed, still_bad=found.still_bad)
+    return found
+
+
+def _open(spark: SparkSession, settings: Settings, table: CapturedTable) -> DataFrame:
+    rejected = delta_io.read(spark, unmergeable.quarantine(table), settings)
+    outcomes = quarantine_outcomes_of(table.rejects)
+    delta_io.ensure(spark, outcomes, settings)
+    done = delta_io.read(spark, outcomes, settings).where(F.col("outcome") == REPLAYED)
+    return rejected.join(done.select("quarantine_id"), on="quarantine_id", how="left_anti")
+
+
+def _judged(spark: SparkSession, settings: Settings, table: CapturedTable, rejected: DataFrame) -> DataFrame:
+    """The rows of Bronze that were rejected, with `_quarantine_id` and the `_reasons` of now."""
+    places = rejected.select(
+        F.col("quarantine_id").alias("_quarantine_id"),
+        F.col("origin").alias("_topic"),
+        F.col("origin_partition").alias("_partition"),
+        F.col("origin_position").alias("_offset"),
+    )
+    bronze = delta_io.read(spark, table.changes, settings)
+    # A change that was delivered twice is one.
+    once = bronze.join(places, on=["_topic", "_partition", "_offset"]).dropDuplicates(["_quarantine_id"])
+    return once.select(*table.changes.columns, "_quarantine_id", unmergeable.reasons(table).alias("_reasons"))
+
+
+def _record(judged: DataFrame, table: CapturedTable, settings: Settings, requested_by: str) -> None:
+    known = {
+        "quarantine_id": F.col("_quarantine_id"),
+        "request_id": F.lit(uuid.uuid4().hex),
+        "outcome": F.when(F.col("_reasons").isNull(), REPLAYED).otherwise(STILL_BAD),
+        "reasons": F.col("_reasons"),
+        "rule_version": F.lit(rules.VERSION),
+        "code_version": F.lit(lakehouse.__version__),
+        "requested_by": F.lit(requested_by),
+        "decided_at": F.lit(datetime.now(UTC)),
+    }
+    spec = quarantine_outcomes_of(table.rejects)
+    columns = [known.get(one.name, F.lit(None)).cast(one.dataType).alias(one.name) for one in spec.schema]
+    delta_io.append(judged.select(*columns).coalesce(1), spec, settings)
