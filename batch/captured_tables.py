@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -44,8 +43,7 @@ def merge_given(spark: SparkSession, settings: Settings, table: CapturedTable, c
 def merge_again(spark: SparkSession, settings: Settings, table: CapturedTable, changes: DataFrame) -> int:
     """The same for rows that merges have taken and could not place: their keys are folded anew from all of Bronze."""
     with _ready(spark, settings, table) as memory:
-        taken = merge_input.given(spark, settings, table, memory, changes)
-        return _merge(spark, settings, table, replace(taken, is_again=True))
+        return _merge(spark, settings, table, merge_input.again(spark, settings, table, memory, changes))
 
 
 @contextmanager

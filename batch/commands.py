@@ -93,7 +93,7 @@ def replay(settings: Settings, table: str, dry_run: bool) -> None:
 @click.option("--by-key", is_flag=True, help="Lay the changes in Bronze out by key; reads all of them.")
 @click.pass_obj
 def compact(settings: Settings, by_key: bool) -> None:
-    """Make few large files of many small ones, in Bronze and Silver. Streams may run meanwhile; a night may not."""
+    """Make few large files of many small ones, in Bronze and Silver; not beside a night, nor on S3 beside a stream."""
     from batch.compact import compact as compact_all
     from lakehouse.session import build_session
 

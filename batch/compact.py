@@ -14,6 +14,7 @@ from delta.tables import DeltaOptimizeBuilder
 from pyspark.sql import SparkSession
 
 from lakehouse import delta_io, lease, night_step
+from lakehouse.errors import LeaseHeld
 from lakehouse.settings import Settings
 from lakehouse.tables import BRONZE, CLICK_KEYS, CLICKS, INVENTORY_LEVELS, SESSIONS, SILVER_CAPTURED, TableSpec
 
@@ -25,9 +26,11 @@ class Compacted:
     table: str
     removed: int
     added: int
+    left_out: str = ""
+    """Why the table was left as it is."""
 
     def __str__(self) -> str:
-        done = f"{self.removed} files became {self.added}" if self.removed else "nothing to do"
+        done = f"{self.removed} files became {self.added}" if self.removed else self.left_out or "nothing to do"
         return f"{self.table}: {done}"
 
 
@@ -35,10 +38,12 @@ def compact(spark: SparkSession, settings: Settings, by_key: bool = False) -> It
     """Compact the tables of Bronze and Silver that are there, one by one.
 
     `by_key` lays the changes in Bronze out by the keys of their rows, so that a late change reads few files; it reads
-    all of them. Streams may run meanwhile; a night may not: raises `LeaseHeld`.
+    all of them. A night may not run meanwhile: raises `LeaseHeld`. Streams may, where tables lie in a folder; on S3 a
+    table whose stream runs is left out, since two drivers that commit to one table there overwrite each other.
     """
     keys = {table.changes.name: [f"key.{key}" for key in table.keys] for table in SILVER_CAPTURED} if by_key else {}
-    yield from (_compacted(spark, spec, settings, keys.get(spec.name)) for spec in _there(spark, BRONZE, settings))
+    for spec in _there(spark, BRONZE, settings):
+        yield _bronze(spark, spec, settings, keys.get(spec.name))
     with ExitStack() as leases:
         leases.enter_context(lease.hold(night_step.LEASE, settings))
         for table in SILVER_CAPTURED:
@@ -46,6 +51,16 @@ def compact(spark: SparkSession, settings: Settings, by_key: bool = False) -> It
         captured = (spec for table in SILVER_CAPTURED for spec in table.merged)
         others = (CLICKS, CLICK_KEYS, SESSIONS, INVENTORY_LEVELS)
         yield from (_compacted(spark, spec, settings) for spec in _there(spark, (*captured, *others), settings))
+
+
+def _bronze(spark: SparkSession, spec: TableSpec, settings: Settings, keys: list[str] | None) -> Compacted:
+    if "://" not in settings.warehouse:
+        return _compacted(spark, spec, settings, keys)
+    try:
+        with lease.hold(lease.of_stream(spec.table), settings):
+            return _compacted(spark, spec, settings, keys)
+    except LeaseHeld:
+        return Compacted(spec.name, 0, 0, left_out="left as it is: its stream runs")
 
 
 def _there(spark: SparkSession, specs: tuple[TableSpec, ...], settings: Settings) -> Iterator[TableSpec]:

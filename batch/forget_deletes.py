@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from batch import merge_memory
 from lakehouse import delta_io, lease
 from lakehouse.append import Append
+from lakehouse.errors import LakehouseError
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
@@ -18,14 +19,25 @@ from lakehouse.tables import CapturedTable
 log = get_logger(__name__)
 
 
+class MergeUnfinished(LakehouseError):
+    """A merge was cut off: what it remembers of deletes does not count yet."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"The last merge of {table} was cut off. Run `lakehouse batch silver {table}` first, then forget deletes."
+        )
+
+
 def forget_deletes(spark: SparkSession, settings: Settings, table: CapturedTable, before: datetime) -> int:
     """Forget the deletes that happened before a moment (UTC); returns how many.
 
     From then on a change from below the newest of them, of a key that is not there, can't be placed: it goes to the
-    quarantine (`below_purge_horizon`). Gold loses the last known names of these rows.
+    quarantine (`below_purge_horizon`). Gold loses the last known names of these rows. Raises `MergeUnfinished`.
     """
     with lease.hold(f"silver-{table.name}", settings):
         memory = merge_memory.newest(spark, table, settings)
+        if memory.is_cut_off:
+            raise MergeUnfinished(table.name)
         deleted = delta_io.table(spark, table.deleted, settings)
         old = deleted.toDF().where(F.col("_deleted_at") < F.lit(before))
         found = old.agg(F.max("_position").alias("horizon"), F.count(F.lit(1)).alias("rows")).first()

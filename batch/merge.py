@@ -50,7 +50,7 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
         quarantined = unmergeable.keep(judged.where("_reasons is not null"), table, settings)
         touched = touched_keys(good, table)
     scope = decide(touched, held, table, taken.is_again)
-    memory = _next(taken, good, scope)
+    memory = _next(taken, good)
     past = Past(taken.bronze, table, opened)
     if taken.has_truncates or not memory.is_whole:
         folded = _all(spark, settings, table, past, memory)
@@ -63,14 +63,14 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
     merge_write.write(spark, settings, table, folded.states, folded.heads, folded.anew, memory.merge)
 
 
-def _next(taken: Input, good: DataFrame, scope: Scope) -> Memory:
+def _next(taken: Input, good: DataFrame) -> Memory:
     before = taken.memory
     truncates = before.truncates
     if taken.has_truncates:
         new = good.where("op = 't'").select("_position", F.col("source_at").alias("_source_at"))
         # A truncate that was delivered twice is one.
         truncates = tuple({row["_position"]: row for row in (*truncates, *new.collect())}.values())
-    has_moved = before.has_moved_rows or scope.has_moved_rows
+    has_moved = before.has_moved_rows or taken.has_moved_rows
     return replace(before, merge=before.last_number + 1, truncates=truncates, has_moved_rows=has_moved)
 
 
@@ -116,7 +116,7 @@ def _touched(
     anew = past.with_moved(scope.anew if takers is None else scope.anew.unionByName(takers).distinct()).persist()
     going_on = new.unionByName(held).join(anew, on=keys, how="left_anti")
     states = fold.states(going_on.unionByName(past.of(anew)), table, truncates, bool(large_columns(table)))
-    touched = new.select(*keys).unionByName(anew).distinct()
+    touched = going_on.select(*keys).unionByName(anew).distinct()
     return Folded(states, anew, heads(spark, settings, table, touched))
 
 

@@ -9,6 +9,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from batch.left_out import names_left_out
 from batch.merge_memory import Memory
 from batch.unmergeable import reasons
 from lakehouse import delta_io
@@ -31,6 +32,8 @@ class Input:
     """How far Bronze is read with these rows; still with the number of the merge before."""
     incarnations: frozenset[str]
     has_truncates: bool
+    has_moved_rows: bool
+    """Whether a change takes large values along from a row with another key."""
     _unseen: DataFrame
     is_again: bool = False
     """Whether these are changes that could not be placed before: the purge horizon does not stop them."""
@@ -49,7 +52,7 @@ def read(spark: SparkSession, settings: Settings, table: CapturedTable, memory: 
     bronze = delta_io.read(spark, table.changes, settings, version).withColumn("_in_cut", in_cut)
     unseen = bronze.where(_is_unmerged(memory)).withColumn("_reasons", reasons(table))
     unseen = unseen.persist(StorageLevel.MEMORY_AND_DISK)
-    partitions = unseen.groupBy("_topic", "_partition").agg(*_totals()).collect()
+    partitions = unseen.groupBy("_topic", "_partition").agg(*_totals(table)).collect()
     found = _input(bronze.where("_in_cut"), unseen, partitions, replace(_after(memory, partitions), cut=cut))
     return replace(found, changes=unseen.where("_in_cut"))
 
@@ -58,9 +61,15 @@ def given(spark: SparkSession, settings: Settings, table: CapturedTable, memory:
     """The same for rows that were added to Bronze just now, wherever their offsets lie."""
     unseen = changes.withColumns({"_in_cut": F.lit(True), "_reasons": reasons(table)})
     unseen = unseen.persist(StorageLevel.MEMORY_AND_DISK)
-    partitions = unseen.groupBy("_topic", "_partition").agg(*_totals()).collect()
+    partitions = unseen.groupBy("_topic", "_partition").agg(*_totals(table)).collect()
     bronze = delta_io.read(spark, table.changes, settings)
     return _input(bronze, unseen, partitions, memory)
+
+
+def again(spark: SparkSession, settings: Settings, table: CapturedTable, memory: Memory, changes: DataFrame) -> Input:
+    """The same for rows that merges have taken and could not place."""
+    found = given(spark, settings, table, memory, changes)
+    return replace(found, bronze=merged(spark, settings, table, memory), is_again=True)
 
 
 def merged(spark: SparkSession, settings: Settings, table: CapturedTable, memory: Memory) -> DataFrame:
@@ -79,11 +88,13 @@ def _input(bronze: DataFrame, unseen: DataFrame, partitions: list[Row], memory: 
         memory=memory,
         incarnations=frozenset(name for one in partitions for name in one["incarnations"]),
         has_truncates=any(one["has_truncates"] for one in partitions),
+        has_moved_rows=any(one["has_moved_rows"] for one in partitions),
         _unseen=unseen,
     )
 
 
-def _totals() -> list[Column]:
+def _totals(table: CapturedTable) -> list[Column]:
+    is_moved = F.col("_in_cut") & (F.col("op") == "c") & names_left_out(table).isNotNull()
     is_truncate = F.col("_in_cut") & (F.col("op") == "t")
     return [
         F.count_if("_in_cut").alias("in_cut"),
@@ -93,6 +104,7 @@ def _totals() -> list[Column]:
         F.max("_replayed_at").alias("replayed"),
         F.collect_set(F.when(F.col("_in_cut"), F.col("source_incarnation"))).alias("incarnations"),
         F.coalesce(F.bool_or(is_truncate), F.lit(False)).alias("has_truncates"),
+        F.coalesce(F.bool_or(is_moved), F.lit(False)).alias("has_moved_rows"),
     ]
 
 

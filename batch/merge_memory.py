@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from lakehouse import delta_io
 from lakehouse.append import Append
+from lakehouse.delta_io import Mark
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
 from lakehouse.tables import CapturedTable, TableSpec
@@ -46,6 +47,8 @@ class Memory:
     """The highest number that an attempt has used, also one that was cut off."""
     is_whole: bool = True
     """Whether the history holds the same merge as the live table: else an attempt was cut off between the two."""
+    is_cut_off: bool = False
+    """Whether an attempt behind this merge was begun and did not end; its deletes may be remembered already."""
 
 
 def application(table: CapturedTable) -> str:
@@ -66,7 +69,7 @@ def newest(spark: SparkSession, table: CapturedTable, settings: Settings) -> Mem
     rows = delta_io.read(spark, table.merges, settings).where(F.col("merge") >= merge).collect()
     last_number = max((row["merge"] for row in rows), default=0)
     if not merge:
-        return Memory(last_number=last_number, is_whole=is_whole)
+        return Memory(last_number=last_number, is_whole=is_whole, is_cut_off=bool(rows))
     row = next((row for row in rows if row["merge"] == merge), None)
     assert row is not None, f"{table.merges.name} has no merge {merge}: it is written before the rows"
     return Memory(
@@ -77,10 +80,11 @@ def newest(spark: SparkSession, table: CapturedTable, settings: Settings) -> Mem
         replayed_through=row["replayed_through"],
         truncates=tuple(row["truncates"]),
         horizon=row["horizon"],
-        # Null in a row of before this was remembered.
-        has_moved_rows=row["has_moved_rows"] is not False,
+        # Null, or no column at all, in a table of before this was remembered.
+        has_moved_rows=row.asDict().get("has_moved_rows") is not False,
         last_number=last_number,
         is_whole=is_whole,
+        is_cut_off=any(row["merge"] > merge and row["events"] for row in rows),
     )
 
 
@@ -99,7 +103,9 @@ def remember(spark: SparkSession, table: CapturedTable, settings: Settings, memo
         **counts,
     }
     row = tuple(values.get(name) for name in table.merges.columns)
-    delta_io.append(spark.createDataFrame([row], table.merges.schema).coalesce(1), table.merges, settings)
+    # Once for each number: an attempt that outlived its lease must not describe the merge of its successor.
+    mark = Mark(application(table), memory.merge)
+    delta_io.append_once(spark.createDataFrame([row], table.merges.schema).coalesce(1), table.merges, settings, mark)
 
 
 def literal(position: Row) -> Column:

@@ -36,8 +36,6 @@ class Scope:
     anew_count: int
     has_gaps: bool
     """Whether a change of the other keys leaves values out."""
-    has_moved_rows: bool
-    """Whether a change took large values along from a row with another key."""
 
 
 def heads(spark: SparkSession, settings: Settings, table: CapturedTable, keys: DataFrame | None) -> DataFrame:
@@ -58,7 +56,7 @@ def heads(spark: SparkSession, settings: Settings, table: CapturedTable, keys: D
     # A merge that was cut off has remembered its deletes and not taken the rows away: the live table is the truth, and
     # the next merge reads those deletes again.
     of_key = Window.partitionBy(*table.keys)
-    live_first = of_key.orderBy(F.col("op") == GONE_HEAD)
+    live_first = of_key.orderBy(F.col("op") == GONE_HEAD, F.col("_position").desc())
     ranked = live.unionByName(gone).withColumns(
         {
             "_rank": F.row_number().over(live_first),
@@ -105,11 +103,10 @@ def decide(touched: DataFrame, held: DataFrame, table: CapturedTable, all_anew: 
     counts = judged.agg(
         F.count_if("_is_anew").alias("anew"),
         F.count_if(F.col("_has_gaps") & ~F.col("_is_anew")).alias("gaps"),
-        F.count_if("_is_moved").alias("moved"),
     ).first()
     assert counts is not None
     anew = judged.where("_is_anew").select(*table.keys)
-    return Scope(held, anew, counts["anew"], bool(counts["gaps"]), bool(counts["moved"]))
+    return Scope(held, anew, counts["anew"], bool(counts["gaps"]))
 
 
 class Past:

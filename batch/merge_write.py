@@ -54,7 +54,7 @@ def write(
     changed = changed.withColumn("_merged_at", F.current_timestamp()).localCheckpoint()
     found = _counted(changed)
     if found.gone:
-        _remember_deletes(spark, settings, table, changed.where("is_gone"), found)
+        _remember_deletes(spark, settings, table, changed.where("is_gone"), found, mark)
     reach("between_silver_targets")
     if table.has_history:
         _write_history(spark, settings, table, states, anew, mark)
@@ -112,15 +112,16 @@ def _same_key(table: CapturedTable) -> Column:
 
 
 def _remember_deletes(
-    spark: SparkSession, settings: Settings, table: CapturedTable, gone: DataFrame, found: Counts
+    spark: SparkSession, settings: Settings, table: CapturedTable, gone: DataFrame, found: Counts, mark: Mark
 ) -> None:
     gone = gone.withColumn("_deleted_at", F.col("_source_at")).select(*table.deleted.columns)
     if not found.gone_again:
-        delta_io.append(gone, table.deleted, settings)
+        delta_io.append_once(gone, table.deleted, settings, mark)
         return
-    deleted = delta_io.table(spark, table.deleted, settings).alias("row")
-    merge = deleted.merge(gone.alias("change"), _same_key(table))
-    merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+    with delta_io.marked(spark, mark):
+        deleted = delta_io.table(spark, table.deleted, settings).alias("row")
+        merge = deleted.merge(gone.alias("change"), _same_key(table))
+        merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
 
 
 def _forget_revived(spark: SparkSession, settings: Settings, table: CapturedTable, changed: DataFrame) -> None:

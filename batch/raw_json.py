@@ -38,7 +38,6 @@ SOURCE = "lsn bigint, sequence string, snapshot string, ts_ms bigint, txId bigin
 TRANSACTION = "id string, total_order bigint, data_collection_order bigint"
 OPERATIONS = ("r", "c", "u", "d", "t")
 NOT_A_NUMBER = {"NAN": "NaN", "INFINITY": "Infinity", "-INFINITY": "-Infinity"}
-Misfits = list[Column]
 
 
 def decoded(records: DataFrame, table: CapturedTable) -> DataFrame:

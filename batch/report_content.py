@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 from batch.report_tables import Publication, ReportTables, Row
 from lakehouse.settings import Settings
@@ -237,8 +237,3 @@ def overall_score(morning: Morning) -> float | None:
     """The night's score, 0 to 100; None when the night was not scored."""
     row = next((row for row in morning.scores if row["table_name"] == row["dimension"] == "all"), None)
     return float(row["score"]) if row else None
-
-
-def newest_event(morning: Morning) -> datetime | None:
-    """Time of the newest event of any source."""
-    return max((row["last_event_at"] for row in morning.streams if row["last_event_at"]), default=None)

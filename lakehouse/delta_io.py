@@ -216,11 +216,15 @@ def _values(mark: Mark) -> dict[str, str]:
 
 @contextmanager
 def settings_of(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
-    """Spark's settings inside the block; unset afterwards."""
+    """Spark's settings inside the block; what they were before comes back afterwards."""
+    before = {name: spark.conf.get(name, None) for name in values}
     for name, value in values.items():
         spark.conf.set(name, value)
     try:
         yield
     finally:
-        for name in values:
-            spark.conf.unset(name)
+        for name, was in before.items():
+            if was is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, was)

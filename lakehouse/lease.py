@@ -49,6 +49,11 @@ class Lease(Held, Protocol):
         """Give it back, if it is still ours."""
 
 
+def of_stream(table: str) -> str:
+    """Name of the lease that the driver of the stream into a Bronze table holds."""
+    return f"stream-{table}"
+
+
 @contextmanager
 def hold(
     name: str, settings: Settings, wait_seconds: float = 0, when_lost: Callable[[], None] = lambda: None

@@ -22,7 +22,6 @@ END_BYTES = bytes.fromhex("8b4c61d67a3fe541")
 END = struct.unpack("<d", END_BYTES)[0]
 MAX_BYTES = 1_048_576
 """Default of `settings.max_record_bytes`."""
-NO_REASONS = "array<string>"
 
 
 def prefix_of(schema_id: int) -> bytes:

@@ -75,7 +75,7 @@ def streams(group: str, settings: Settings) -> tuple[BronzeStream, ...]:
 
 def lease_of(stream: BronzeStream) -> str:
     """Name of the lease that the driver of a stream holds."""
-    return f"stream-{stream.spec.table}"
+    return lease.of_stream(stream.spec.table)
 
 
 def in_own_pool(spark: SparkSession, query: str) -> None:

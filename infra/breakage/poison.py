@@ -1,4 +1,4 @@
-"""Bad records of every kind between good ones: each is in the quarantine with its reason, and nothing stops."""
+"""Bad stock events of every kind between good ones: each is in the quarantine with its reason, and nothing stops."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _run(home: Path, clock: Clock, orders_csv: Path | None, business_date: date 
         notifier = processes.start(settings, "notifier", "notify")
         started.callback(notifier.stop)
         _shop(settings, clock, "history", orders_csv, business_date, seed)
-        # Live trade begins when the past is in Bronze, so that the time from event to message is that of a warm stream.
+        # Live trade begins when the past is in Bronze, so that no backlog is in the time from event to message.
         streams.wait_for(lambda: has_caught_up(settings), STREAMS_SECONDS)
         clock.say("the streams run and have caught up with the past")
         clock.head("3. The shop trades: orders change, visitors click, stock moves, some records are bad")
