@@ -20,8 +20,8 @@ whatever is merged twice, Gold is rebuilt from Silver and published only when it
 
 1. Nothing is lost, and nothing wrong was published. There is time for coffee.
 2. *A service does not answer*: `lakehouse status`, start it, clear the failed task (or `lakehouse night run --date D`).
-3. *A check failed* (`GateClosed`): the report lists the checks and their counts; `lakehouse quality show --failed` shows
-   more. Repair the source, or the limit if the world has changed, and clear the failed task.
+3. *A check failed* (`GateClosed`): the report lists the checks and their counts; `lakehouse quality show --failed`
+   shows more. Repair the source, or the limit if the world has changed, and clear the failed task.
 4. *A batch does not balance*: stop. Run `lakehouse ledger verify` before anything else runs.
 """
 
