@@ -20,6 +20,8 @@ LINE = (
     "_topic string, _partition int, _offset bigint, _kafka_at timestamp"
 )
 CHUNK_BYTES = 4 * 1024 * 1024
+MOST_LINES = 100_000
+"""Lines of a batch at most."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Outcome = tuple[int, str]
 """Lines handed on, and the fault or an empty text."""
@@ -50,10 +52,22 @@ class Part:
 def parts_of(item: Item, content: IO[bytes]) -> Iterator[Part]:
     """An object's lines in order; closes the content."""
     first_line = 1
-    for text in texts_of(content):
-        lines = text.count(b"\n")
-        yield Part(item, text, first_line, lines)
-        first_line += lines
+    for chunk in texts_of(content):
+        for text in _with_fewer_lines(chunk):
+            lines = text.count(b"\n")
+            yield Part(item, text, first_line, lines)
+            first_line += lines
+
+
+def _with_fewer_lines(text: bytes) -> Iterator[bytes]:
+    # A chunk of nothing but line feeds would be millions of rows.
+    begin = 0
+    if text.count(b"\n") > MOST_LINES:
+        ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+        for end in ends[MOST_LINES - 1 : -1 : MOST_LINES]:
+            yield text[begin:end]
+            begin = end
+    yield text[begin:]
 
 
 def texts_of(content: IO[bytes]) -> Iterator[bytes]:
@@ -77,16 +91,17 @@ def texts_of(content: IO[bytes]) -> Iterator[bytes]:
 def rows(parts: Iterable[Part], longest: int) -> Iterator[pa.RecordBatch]:
     """Rows of `LINE`, in the order of the parts."""
     waiting: list[Part] = []
-    size = 0
+    size = lines = 0
     for part in parts:
-        if waiting and (part.fault or size + len(part.text) > CHUNK_BYTES):
+        is_full = size + len(part.text) > CHUNK_BYTES or lines + part.lines > MOST_LINES
+        if waiting and (part.fault or is_full):
             yield _lines(waiting, longest)
-            waiting, size = [], 0
+            waiting, size, lines = [], 0, 0
         if part.fault:
             yield _fault(part)
         else:
             waiting.append(part)
-            size += len(part.text)
+            size, lines = size + len(part.text), lines + part.lines
     if waiting:
         yield _lines(waiting, longest)
 

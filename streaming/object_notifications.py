@@ -13,6 +13,9 @@ from datetime import date
 from typing import Any
 from urllib.parse import unquote_plus
 
+LONGEST_KEY = 1024
+"""Bytes of a key at most, in S3."""
+ETAG = re.compile("[!-~]+")
 KEY_DATE = re.compile(r"(?:^|/)date=(\d{4}-\d{2}-\d{2})/")
 
 
@@ -90,9 +93,12 @@ def _record(record: dict[str, Any]) -> NotifiedObject | str:
 
 def _object(bucket: Any, key: Any, size: Any, etag: Any) -> NotifiedObject:
     texts = (bucket, key, etag)
-    if not all(isinstance(one, str) and one for one in texts) or type(size) is not int or size < 0:
+    if not all(isinstance(one, str) and one for one in texts) or type(size) is not int or not 0 <= size < 2**63:
         raise ValueError("bucket, key and etag must be texts, size a number of bytes")
-    return NotifiedObject(bucket, key, size, etag.strip('"'))
+    # A key that is no Unicode can't be encoded, and raises; an etag goes into a header of the request.
+    if len(key.encode()) > LONGEST_KEY or not ETAG.fullmatch(etag := etag.strip('"')):
+        raise ValueError("no key or no etag that a store can have")
+    return NotifiedObject(bucket, key, size, etag)
 
 
 def _without_strangers(found: Notification, bucket: str, prefix: str) -> Notification:

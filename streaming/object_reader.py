@@ -35,7 +35,14 @@ IN_MEMORY_BYTES = 16 * 1024 * 1024
 """Larger objects wait for their turn in a temporary file."""
 AHEAD = 3
 """Objects that a task fetches while it hands on the lines of another: hides the store's latency."""
-FAULTS = ("bad_notification", "missing_object", "overwritten_object", "wrong_size", "unreadable_object")
+UNREADABLE = "unreadable_object"
+UNPACKED_AT_MOST = 4 * 1024**3
+"""Bytes that a gzip may hold: more would fill the disk of the task."""
+LONGEST_LINE = 64 * 1024 * 1024
+"""Bytes of a line: a longer one would not fit into memory, where it is held several times."""
+ABOUT_THE_OBJECT = ("InvalidObjectState", "KeyTooLongError")
+"""What a store answers about one object, where the store itself is well: it is archived, or its key can't be."""
+FAULTS = ("bad_notification", "missing_object", "overwritten_object", "wrong_size", UNREADABLE)
 """What keeps a whole object from being read."""
 Content = IO[bytes] | None
 """An object's whole content; None where a fault keeps it from being read."""
@@ -132,6 +139,8 @@ def _fetch(store: Store, item: Item) -> tuple[Content, str]:
                 return None, "overwritten_object"
             if status == 404 and code != "NoSuchBucket":
                 return None, "missing_object"
+            if code in ABOUT_THE_OBJECT:
+                return None, UNREADABLE
             raise ServiceUnreachable(f"{named['_source_file']}", store.address, f"{cure} ({code}).") from None
         except BotoCoreError as error:
             # The connection broke in the middle of the body, which the client itself does not try again.
@@ -149,12 +158,33 @@ def _get(client: Any, named: dict[str, Any]) -> tuple[Content, str]:
     if answer["ContentLength"] != named["size"]:
         body.close()
         return None, "wrong_size"
-    content = _kept(body, named["size"])
-    if content.read(2) != b"\x1f\x8b":
-        content.seek(0)
-        return content, ""
+    stored = _kept(body, named["size"])
+    content, fault = _unpacked(stored) if _is_packed(stored) else (stored, "")
+    if content is not None and _has_huge_line(content):
+        content.close()
+        return None, UNREADABLE
+    return content, fault
+
+
+def _is_packed(content: IO[bytes]) -> bool:
+    is_gzip = content.read(2) == b"\x1f\x8b"
     content.seek(0)
-    return _unpacked(content)
+    return is_gzip
+
+
+def _has_huge_line(content: IO[bytes]) -> bool:
+    if content.seek(0, io.SEEK_END) <= LONGEST_LINE:
+        content.seek(0)
+        return False
+    content.seek(0)
+    length = 0
+    while piece := content.read(CHUNK_BYTES):
+        end = piece.find(b"\n")
+        if length + (end if end >= 0 else len(piece)) > LONGEST_LINE:
+            return True
+        length = length + len(piece) if end < 0 else len(piece) - piece.rfind(b"\n") - 1
+    content.seek(0)
+    return False
 
 
 def _kept(body: Any, size: int) -> IO[bytes]:
@@ -171,9 +201,13 @@ def _unpacked(packed: IO[bytes]) -> tuple[Content, str]:
     content = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - as above
     try:
         with gzip.GzipFile(fileobj=packed) as stream:
-            shutil.copyfileobj(stream, content, CHUNK_BYTES)
+            while content.tell() <= UNPACKED_AT_MOST and (piece := stream.read(CHUNK_BYTES)):
+                content.write(piece)
+        is_whole = content.tell() <= UNPACKED_AT_MOST
     except (EOFError, gzip.BadGzipFile, zlib.error):
+        is_whole = False
+    if not is_whole:
         content.close()
-        return None, "unreadable_object"
+        return None, UNREADABLE
     content.seek(0)
     return content, ""

@@ -33,6 +33,8 @@ NESTING = 2
 """Levels of a plain line: itself and its map."""
 LONGEST = 32 * 1024
 """Bytes of a plain line at most: below each limit that a JSON reader has, as that for the length of a name."""
+MOST_ENTRIES = 100
+"""Entries of the map in a plain line: a JSON reader refuses many names that fall on one place of its table of names."""
 QUOTE, LINE_FEED, BACKSLASH = b'"\n\\'
 BLANK = ord(" ")
 Places = npt.NDArray[np.int64]
@@ -114,7 +116,8 @@ class _Walk:
 
     def __init__(self, chunk: _Chunk) -> None:
         self._chunk = chunk
-        self._is_right = chunk.are(chunk.first, BEGIN)
+        # A brace alone is a line that begins right and ends at once.
+        self._is_right = chunk.are(chunk.first, BEGIN) & (chunk.first < chunk.last)
         self._at = chunk.first + 1
 
     @property
@@ -140,7 +143,8 @@ class _Walk:
         """
         chunk, is_named = self._chunk, self._is_named(name)
         left = chunk.last - self._at - 1
-        is_filled = is_named & chunk.are(self._at + 1, MAP_BEGIN) & (left > 0) & (left % 4 == 0)
+        has_entries = (left > 0) & (left % 4 == 0) & (left <= 4 * MOST_ENTRIES)
+        is_filled = is_named & chunk.are(self._at + 1, MAP_BEGIN) & has_entries
         is_empty = is_named & chunk.are(self._at + 1, MAP_EMPTY)
         sizes = np.where(is_filled, left // 4, 0)
         begin = self._at + 2

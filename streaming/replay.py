@@ -176,7 +176,8 @@ def _decisions(stream: BronzeStream, chosen: DataFrame, judged: DataFrame) -> li
     is_line = stream.expand is not None
     found = judged.select(
         F.col(place).alias("origin"),
-        (F.col(etag) if is_line else F.lit("")).alias("etag"),
+        # A notification that names no object has none.
+        (F.coalesce(F.col(etag), F.lit("")) if is_line else F.lit("")).alias("etag"),
         F.col(spot).alias("origin_position"),
         "_partition",
         "_offset",

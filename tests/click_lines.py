@@ -33,6 +33,7 @@ BAD = {
     "no UTF-8": (b'{"event_id":"\xff\xfe"}', "invalid_utf8"),
     "half a line": (click()[:40], "malformed_json"),
     "all but the last byte": (click()[:-1], "malformed_json"),
+    "a brace": (b"{", "malformed_json"),
     "an array": (b"[" + click() + b"]", "malformed_json"),
     "a text": (b'"page_view"', "malformed_json"),
     "two lines in one": (click() + click(event_id="c2"), "malformed_json"),

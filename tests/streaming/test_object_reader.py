@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from lakehouse.object_store import Store
-from streaming import object_lines
+from streaming import object_lines, object_reader
 from streaming.click_objects import _shares
 from streaming.object_lines import Part, lines_of, parts_of, rows, texts_of
-from streaming.object_reader import _unpacked
+from streaming.object_reader import _has_huge_line, _unpacked
 
 PLACE = {"etag": "e", "_topic": "t", "_partition": 0, "_offset": 5, "_kafka_at": None}
 
@@ -66,6 +66,27 @@ def test_an_empty_object_has_no_lines(content: bytes) -> None:
 )
 def test_a_gzip_that_does_not_end_well_gives_no_line(packed: bytes) -> None:
     assert _unpacked(io.BytesIO(packed)) == (None, "unreadable_object")
+
+
+def test_a_gzip_that_holds_too_much_gives_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_reader, "UNPACKED_AT_MOST", 998)
+    assert _unpacked(io.BytesIO(gzip.compress(b"x" * 999))) == (None, "unreadable_object")
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 5])
+def test_a_line_that_would_not_fit_into_memory_is_found(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_reader, "LONGEST_LINE", 5)
+    monkeypatch.setattr(object_reader, "CHUNK_BYTES", chunk)
+    contents = {b"abcde\nabcde\nabcde": False, b"a\nabcdef\nb": True, b"a\nabcdef": True, b"abcdef\na": True}
+    for content, is_there in contents.items():
+        assert _has_huge_line(io.BytesIO(content)) == is_there
+
+
+def test_a_chunk_of_very_many_lines_is_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_lines, "MOST_LINES", 2)
+    batches = list(rows(parts_of(item("a"), io.BytesIO(b"\n\n\n\n\nx")), longest=100))
+    assert [batch.num_rows for batch in batches] == [2, 2, 2]
+    assert [row["_source_line"] for batch in batches for row in batch.to_pylist()] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_gzip_of_several_members_is_read_to_its_end() -> None:

@@ -68,10 +68,12 @@ def test_a_line_comes_back_and_an_object_that_was_not_read_does_not(spark: Spark
         (1, None, "clicks/b.jsonl", line),
     ]
     places.append((0, "missing_object", "clicks/c.jsonl", '{"key": "clicks/c.jsonl"}'))
+    places.append((7, "bad_notification", "topic", "nonsense"))
     schema = "_source_line bigint, _object_fault string, _source_file string, value string"
     lines = spark.createDataFrame(places, schema).withColumns(
         {
-            "_etag": F.lit("etag"),
+            # A notification that can't be read names no version.
+            "_etag": F.when(F.col("_source_file") != "topic", "etag"),
             "_topic": F.lit("topic"),
             "_partition": F.lit(0),
             "_offset": F.lit(3).cast("bigint"),
@@ -82,9 +84,9 @@ def test_a_line_comes_back_and_an_object_that_was_not_read_does_not(spark: Spark
     reject(spark, settings, strict, stamped(click_events.unread(lines), F.lit(ARRIVED), F.lit(0)))
     stream = click_events.stream(settings)
     answer = replay.execute(spark, settings, stream, cast(Registry, REGISTRY), ask(stream))
-    assert answer.counts == {"replayed": 2, "still_bad": 2}
+    assert answer.counts == {"replayed": 2, "still_bad": 3}
     bad = sorted(row["reasons"][0] for row in answer.rows if row["reasons"])
-    assert bad == ["malformed_json", "missing_object"]
+    assert bad == ["bad_notification", "malformed_json", "missing_object"]
     rows = {(row["_source_file"], row["_source_line"]): row for row in bronze(spark, settings, stream)}
     assert rows.keys() == {("clicks/a.jsonl", 1), ("clicks/b.jsonl", 1)}
     row = rows["clicks/a.jsonl", 1]
