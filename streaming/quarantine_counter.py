@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from lakehouse import lease
 from lakehouse.errors import LakehouseError, LeaseHeld
+from lakehouse.lease import Held
 from lakehouse.session import build_session
 from lakehouse.settings import Settings
 from lakehouse.spark_conf import short_lived, spark_conf
@@ -110,22 +111,20 @@ def _answers(settings: Settings, made: Sequence[Request]) -> dict[str, Answer]:
                 continue
             with ExitStack() as leases:
                 try:
-                    owned = _take_lease(leases, settings, request.stream)
+                    owned, held = _take_lease(leases, settings, request.stream)
                 except LeaseHeld:
                     continue
                 spark = spark or _session(settings)
-                quarantine_desk.serve(spark, settings, owned, Registry(settings, threading.Event()))
+                quarantine_desk.serve(spark, settings, owned, Registry(settings, threading.Event()), held)
         if time.monotonic() > deadline:
             raise RequestWaits([one.stream for one in waiting])
         time.sleep(POLL_SECONDS)
     return answers
 
 
-def _take_lease(leases: ExitStack, settings: Settings, stream: str) -> list[BronzeStream]:
+def _take_lease(leases: ExitStack, settings: Settings, stream: str) -> tuple[list[BronzeStream], dict[str, Held]]:
     owned = [one for one in queries.streams("all", settings) if one.spec.table == stream]
-    for one in owned:
-        leases.enter_context(lease.hold(queries.lease_of(one), settings))
-    return owned
+    return owned, {stream: leases.enter_context(lease.hold(lease.of_stream(stream), settings))}
 
 
 def _session(settings: Settings) -> SparkSession:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
 
 from lakehouse import metrics
+from lakehouse.lease import Held
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from streaming import quarantine_requests, quarantine_standing, replay
@@ -23,20 +24,28 @@ MEASURE_SECONDS = 60.0
 TROUBLE_CHARACTERS = 1_000
 
 
-def serve(spark: SparkSession, settings: Settings, streams: Sequence[BronzeStream], registry: Registry) -> int:
-    """Execute and answer what waits, oldest first; returns how many requests. For the holder of the leases."""
+def serve(
+    spark: SparkSession,
+    settings: Settings,
+    streams: Sequence[BronzeStream],
+    registry: Registry,
+    held: Mapping[str, Held],
+) -> int:
+    """Execute and answer what waits, oldest first; returns how many requests. `held`: the lease of each stream, by its
+    table.
+    """
     waiting = [(one, request) for one in streams for request in quarantine_requests.pending(settings, one.spec.table)]
     for stream, request in waiting:
-        answer = _executed(spark, settings, stream, registry, request)
+        answer = _executed(spark, settings, stream, registry, request, held[stream.spec.table])
         quarantine_requests.give_answer(settings, request, answer)
     return len(waiting)
 
 
 def _executed(
-    spark: SparkSession, settings: Settings, stream: BronzeStream, registry: Registry, request: Request
+    spark: SparkSession, settings: Settings, stream: BronzeStream, registry: Registry, request: Request, held: Held
 ) -> Answer:
     try:
-        return replay.execute(spark, settings, stream, registry, request)
+        return replay.execute(spark, settings, stream, registry, request, held)
     except InterruptedError:
         # The driver is stopping: the request stays for the next owner.
         raise
@@ -51,11 +60,12 @@ def open_for(
     settings: Settings,
     streams: Sequence[BronzeStream],
     registry: Registry,
+    held: Mapping[str, Held],
     stopping: threading.Event,
 ) -> Iterator[None]:
     """Serve requests in a thread of its own while the block runs. The block sets `stopping` before it ends."""
     desk = threading.Thread(
-        target=_run, args=(spark, settings, streams, registry, stopping), name="quarantine-desk", daemon=True
+        target=_run, args=(spark, settings, streams, registry, held, stopping), name="quarantine-desk", daemon=True
     )
     desk.start()
     try:
@@ -70,12 +80,13 @@ def _run(
     settings: Settings,
     streams: Sequence[BronzeStream],
     registry: Registry,
+    held: Mapping[str, Held],
     stopping: threading.Event,
 ) -> None:
     spark.sparkContext.setLocalProperty("spark.scheduler.pool", "quarantine")
     measured_at = float("-inf")
     while True:
-        served = _served(spark, settings, streams, registry)
+        served = _served(spark, settings, streams, registry, held)
         is_due = time.monotonic() - measured_at > MEASURE_SECONDS
         if settings.metrics_port and (served or is_due):
             measure(settings, [one.spec.table for one in streams])
@@ -84,9 +95,15 @@ def _run(
             return
 
 
-def _served(spark: SparkSession, settings: Settings, streams: Sequence[BronzeStream], registry: Registry) -> int:
+def _served(
+    spark: SparkSession,
+    settings: Settings,
+    streams: Sequence[BronzeStream],
+    registry: Registry,
+    held: Mapping[str, Held],
+) -> int:
     try:
-        return serve(spark, settings, streams, registry)
+        return serve(spark, settings, streams, registry, held)
     except InterruptedError:
         return 0
     except Exception as trouble:  # a request that can't be read must not close the desk for all others

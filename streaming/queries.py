@@ -146,7 +146,7 @@ def run(
         log.info("streams_started", streams=[query.name for query in running], until_caught_up=until_caught_up)
         pushed_metrics.push_driver(settings, group, has_stopped_itself=False)
         try:
-            with quarantine_desk.open_for(spark, settings, chosen, registry, stopping):
+            with quarantine_desk.open_for(spark, settings, chosen, registry, held, stopping):
                 _wait(running, stopping, held, lister)
         except LakehouseError:
             pushed_metrics.push_driver(settings, group, has_stopped_itself=True)
@@ -169,7 +169,7 @@ def catch_up(spark: SparkSession, settings: Settings, group: str = "all", accept
         running = [start(spark, settings, one, registry, held[one.spec.table], True, accepted_gap) for one in chosen]
         try:
             _wait(running, stopping, held)
-            quarantine_desk.serve(spark, settings, chosen, registry)
+            quarantine_desk.serve(spark, settings, chosen, registry, held)
         finally:
             # One that stopped itself must not leave the others writing without their leases.
             _stop(running)

@@ -22,6 +22,7 @@ from lakehouse import positions as bronze_positions
 from lakehouse.append import Append
 from lakehouse.errors import BatchDoesNotBalance
 from lakehouse.kill_points import reach
+from lakehouse.lease import Held
 from lakehouse.ledger_entry import Entry
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
@@ -56,11 +57,16 @@ class Decision:
 
 
 def execute(
-    spark: SparkSession, settings: Settings, stream: BronzeStream, registry: Registry, request: Request
+    spark: SparkSession,
+    settings: Settings,
+    stream: BronzeStream,
+    registry: Registry,
+    request: Request,
+    held: Held,
 ) -> Answer:
     """Do what the request says with the open rows that it means, once, however often it is called.
 
-    Only for the holder of the stream's lease. Raises `BatchDoesNotBalance`, `BadCondition`, or what a rule that stops
+    `held` is the stream's lease. Raises `LeaseLost`, `BatchDoesNotBalance`, `BadCondition`, or what a rule that stops
     raises; then nothing was committed.
     """
     for spec in (stream.spec, quarantine_of(request.stream), quarantine_outcomes_of(request.stream)):
@@ -72,7 +78,7 @@ def execute(
     with stream.turn:
         if told := _told_before(spark, settings, request):
             return _answer(told)
-        return _Execution(spark, settings, stream, schemas, request).decide()
+        return _Execution(spark, settings, stream, schemas, request, held).decide()
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class _Execution:
     stream: BronzeStream
     schemas: WriterSchemas
     request: Request
+    held: Held
 
     def decide(self) -> Answer:
         """Decide on each open row that is meant, and commit what was decided."""
@@ -133,6 +140,7 @@ class _Execution:
             if written != entry.rows_written or not entry.balances:
                 raise BatchDoesNotBalance(entry.stream, -1, entry.rows_written, written, entry.to_json())
             reach("before_replay_commit")
+            self.held.require()
         except BaseException:
             append.discard()
             raise
@@ -155,6 +163,7 @@ class _Execution:
             for one in decisions
         ]
         spec = quarantine_outcomes_of(request.stream)
+        self.held.require()
         delta_io.append(self.spark.createDataFrame(rows, spec.schema).coalesce(1), spec, self.settings)
 
     def _unsettled(self) -> Column:

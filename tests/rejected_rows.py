@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from lakehouse import delta_io
 from lakehouse import positions as bronze_positions
 from lakehouse.append import Append, KnownPositions
+from lakehouse.errors import LeaseLost
 from lakehouse.kafka_offsets import TopicLog
 from lakehouse.ledger_entry import Entry, OffsetRange
 from lakehouse.settings import Settings
@@ -69,3 +70,15 @@ def bronze(spark: SparkSession, settings: Settings, stream: BronzeStream) -> lis
 
 def positions(spark: SparkSession, settings: Settings, stream: BronzeStream) -> dict[str, int]:
     return Append(spark, stream.spec, settings).positions()
+
+
+class LeaseOfTest:
+    """A lease that is held for as long as a test wants."""
+
+    def __init__(self, lost: str = "") -> None:
+        self.lost = lost
+
+    def require(self) -> None:
+        """Raise `LeaseLost` where it is lost."""
+        if self.lost:
+            raise LeaseLost(self.lost)

@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 from kafka_rows import frame_of, framed, stock_event
 from pyspark.sql import SparkSession
-from rejected_rows import KnownIds, ask, bronze, positions, reject
+from rejected_rows import KnownIds, LeaseOfTest, ask, bronze, positions, reject
 
 from lakehouse import direct_read, metrics
 from lakehouse.contracts.declared import inventory_schema
+from lakehouse.errors import LeaseLost
 from lakehouse.settings import Settings
 from streaming import (
     inventory_events,
@@ -26,7 +27,7 @@ from streaming import (
 )
 from streaming.bronze_writer import BronzeStream
 from streaming.quarantine_commands import quarantine
-from streaming.quarantine_requests import Answer, Request
+from streaming.quarantine_requests import Answer, Kind, Request
 from streaming.writer_schemas import Registry
 
 # Each test makes tables of its own and commits to three of them several times.
@@ -51,8 +52,8 @@ def stream(spark: SparkSession, settings: Settings) -> BronzeStream:
 
 @pytest.fixture
 def execute(spark: SparkSession, settings: Settings, stream: BronzeStream) -> Callable[..., Answer]:
-    def run(request: Request, registry: KnownIds = KNOWS_7) -> Answer:
-        return replay.execute(spark, settings, stream, cast(Registry, registry), request)
+    def run(request: Request, registry: KnownIds = KNOWS_7, lost: str = "") -> Answer:
+        return replay.execute(spark, settings, stream, cast(Registry, registry), request, LeaseOfTest(lost))
 
     return run
 
@@ -151,10 +152,21 @@ def test_ids_and_conditions_choose_rows(
     assert execute(ask(stream, where=["topic=' or 1=1 --"])).counts == {}
 
 
+@pytest.mark.parametrize("kind", ["replay", "discard"])
+def test_whoever_lost_the_lease_decides_nothing(
+    spark: SparkSession, settings: Settings, stream: BronzeStream, execute: Callable[..., Answer], kind: Kind
+) -> None:
+    request = ask(stream, kind=kind)
+    with pytest.raises(LeaseLost, match="taken over"):
+        execute(request, lost="taken over")
+    assert bronze(spark, settings, stream) == []
+    assert execute(request).counts == ({"replayed": 2, "still_bad": 1} if kind == "replay" else {"discarded": 3})
+
+
 def test_rows_of_a_batch_that_was_cut_off_are_left_to_the_stream(spark: SparkSession, settings: Settings) -> None:
     stream = inventory_events.stream(settings)
     reject(spark, settings, stream, frame_of(spark, [LATER_KNOWN]), is_cut_off=True)
-    assert replay.execute(spark, settings, stream, cast(Registry, KNOWS_7), ask(stream)).counts == {}
+    assert replay.execute(spark, settings, stream, cast(Registry, KNOWS_7), ask(stream), LeaseOfTest()).counts == {}
     assert bronze(spark, settings, stream) == []
 
 
@@ -166,7 +178,7 @@ def test_the_owner_answers_what_waits_and_says_what_failed(
         quarantine_requests.submit(settings, request)
     listed = CliRunner().invoke(quarantine, ["list"], obj=settings).output
     assert listed.count("waits: replay of inventory_events, asked for by tester") == 2
-    assert quarantine_desk.serve(spark, settings, [stream], cast(Registry, KNOWS_7)) == 2
+    assert quarantine_desk.serve(spark, settings, [stream], cast(Registry, KNOWS_7), {TABLE: LeaseOfTest()}) == 2
     answer = quarantine_requests.take_answer(settings, good)
     assert answer is not None
     assert answer.counts == {"replayed": 2, "still_bad": 1}

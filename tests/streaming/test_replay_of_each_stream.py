@@ -10,7 +10,7 @@ import pytest
 from kafka_rows import ARRIVED, frame_of, framed
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from rejected_rows import KnownIds, ask, bronze, reject
+from rejected_rows import KnownIds, LeaseOfTest, ask, bronze, reject
 
 from lakehouse.settings import Settings
 from lakehouse.tables import HEARTBEATS
@@ -48,7 +48,7 @@ def test_a_change_comes_back_with_its_key_and_headers(spark: SparkSession, setti
     # Its tombstone has no value: only the key says which schema it needs. The last has no key, and never will.
     raw = frame_of(spark, [change, None, change], [key, key, None]).withColumn("headers", header)
     reject(spark, settings, stream, raw)
-    answer = replay.execute(spark, settings, stream, cast(Registry, REGISTRY), ask(stream))
+    answer = replay.execute(spark, settings, stream, cast(Registry, REGISTRY), ask(stream), LeaseOfTest())
     assert answer.counts == {"replayed": 1, "discarded": 1, "still_bad": 1}
     said = {row["outcome"]: (row["reasons"], row["why"]) for row in answer.rows}
     assert said["discarded"] == (None, "filtered as tombstone")
@@ -83,7 +83,7 @@ def test_a_line_comes_back_and_an_object_that_was_not_read_does_not(spark: Spark
     strict = click_events.stream(settings.model_copy(update={"max_record_bytes": 5}))
     reject(spark, settings, strict, stamped(click_events.unread(lines), F.lit(ARRIVED), F.lit(0)))
     stream = click_events.stream(settings)
-    answer = replay.execute(spark, settings, stream, cast(Registry, REGISTRY), ask(stream))
+    answer = replay.execute(spark, settings, stream, cast(Registry, REGISTRY), ask(stream), LeaseOfTest())
     assert answer.counts == {"replayed": 2, "still_bad": 3}
     bad = sorted(row["reasons"][0] for row in answer.rows if row["reasons"])
     assert bad == ["bad_notification", "malformed_json", "missing_object"]
