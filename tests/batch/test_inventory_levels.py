@@ -21,6 +21,7 @@ from lakehouse import delta_io
 from lakehouse.settings import Settings
 from lakehouse.tables import INVENTORY_EVENTS, INVENTORY_LEVELS
 
+pytestmark = pytest.mark.slow
 BEGIN = datetime(2026, 11, 23, 9, 0, 0)
 LATER = BEGIN + timedelta(days=3)
 Event = dict[str, Any]
