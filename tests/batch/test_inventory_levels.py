@@ -115,7 +115,6 @@ def random_log(rng: Random, skus: int) -> list[Event]:
     return log
 
 
-@pytest.mark.slow
 @bounds(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32), st.integers(2, 4))
 def test_any_order_and_any_cut_give_what_a_fold_over_the_whole_log_gives(
