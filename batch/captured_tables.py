@@ -48,7 +48,7 @@ def merge_again(spark: SparkSession, settings: Settings, table: CapturedTable, c
 
 @contextmanager
 def _ready(spark: SparkSession, settings: Settings, table: CapturedTable) -> Iterator[Memory]:
-    with lease.hold(f"silver-{table.name}", settings, WAIT_SECONDS):
+    with lease.hold(lease.of_silver(table.name), settings, WAIT_SECONDS):
         for spec in (table.changes, *table.merged):
             delta_io.ensure(spark, spec, settings)
         yield merge_memory.newest(spark, table, settings)

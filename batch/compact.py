@@ -47,7 +47,7 @@ def compact(spark: SparkSession, settings: Settings, by_key: bool = False) -> It
     with ExitStack() as leases:
         leases.enter_context(lease.hold(night_step.LEASE, settings))
         for table in SILVER_CAPTURED:
-            leases.enter_context(lease.hold(f"silver-{table.name}", settings))
+            leases.enter_context(lease.hold(lease.of_silver(table.name), settings))
         captured = (spec for table in SILVER_CAPTURED for spec in table.merged)
         others = (CLICKS, CLICK_KEYS, SESSIONS, INVENTORY_LEVELS)
         yield from (_compacted(spark, spec, settings) for spec in _there(spark, (*captured, *others), settings))

@@ -34,7 +34,7 @@ def forget_deletes(spark: SparkSession, settings: Settings, table: CapturedTable
     From then on a change from below the newest of them, of a key that is not there, can't be placed: it goes to the
     quarantine (`below_purge_horizon`). Gold loses the last known names of these rows. Raises `MergeUnfinished`.
     """
-    with lease.hold(f"silver-{table.name}", settings):
+    with lease.hold(lease.of_silver(table.name), settings):
         memory = merge_memory.newest(spark, table, settings)
         if memory.is_cut_off:
             raise MergeUnfinished(table.name)

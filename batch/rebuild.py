@@ -41,7 +41,7 @@ def rebuild(spark: SparkSession, settings: Settings, table: CapturedTable) -> li
 
     The live tables stay as they are. Raises `LeaseHeld` and `TableMissing`.
     """
-    with lease.hold(f"silver-{table.name}", settings):
+    with lease.hold(lease.of_silver(table.name), settings):
         memory = merge_memory.newest(spark, table, settings)
         bronze = merge_input.merged(spark, settings, table, memory)
         past = Past(bronze, table, incarnations.known(spark, settings))

@@ -44,12 +44,16 @@ def replay(
     if not delta_io.exists(spark, spec, settings):
         return Replayed(0, {})
     judged = _judged(spark, settings, table, _open(spark, settings, table)).localCheckpoint()
-    bad = judged.where("_reasons is not null").groupBy(F.concat_ws("+", "_reasons").alias("reason")).count().collect()
-    good = judged.where("_reasons is null")
-    found = Replayed(good.count(), {row["reason"]: row["count"] for row in bad})
-    if found.placed and not is_dry_run:
-        captured_tables.merge_again(spark, settings, table, good.drop("_quarantine_id", "_reasons"))
-    if judged.count() and not is_dry_run:
+    # No reason at all is an empty text.
+    rows = judged.groupBy(F.concat_ws("+", "_reasons").alias("reason")).count().collect()
+    counts = {row["reason"]: row["count"] for row in rows}
+    found = Replayed(counts.pop("", 0), counts)
+    if is_dry_run:
+        return found
+    if found.placed:
+        good = judged.where("_reasons is null").drop("_quarantine_id", "_reasons")
+        captured_tables.merge_again(spark, settings, table, good)
+    if rows:
         _record(judged, table, settings, requested_by)
         log.info("unmerged_changes_replayed", table=table.name, placed=found.placed, still_bad=found.still_bad)
     return found
@@ -58,7 +62,8 @@ def replay(
 def _open(spark: SparkSession, settings: Settings, table: CapturedTable) -> DataFrame:
     rejected = delta_io.read(spark, unmergeable.quarantine(table), settings)
     outcomes = quarantine_outcomes_of(table.rejects)
-    delta_io.ensure(spark, outcomes, settings)
+    if not delta_io.exists(spark, outcomes, settings):
+        return rejected
     done = delta_io.read(spark, outcomes, settings).where(F.col("outcome") == REPLAYED)
     return rejected.join(done.select("quarantine_id"), on="quarantine_id", how="left_anti")
 

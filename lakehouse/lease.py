@@ -54,6 +54,11 @@ def of_stream(table: str) -> str:
     return f"stream-{table}"
 
 
+def of_silver(table: str) -> str:
+    """Name of the lease that whoever writes a captured table in Silver holds."""
+    return f"silver-{table}"
+
+
 @contextmanager
 def hold(
     name: str, settings: Settings, wait_seconds: float = 0, when_lost: Callable[[], None] = lambda: None

@@ -15,7 +15,7 @@ from lakehouse.lease import Held
 from lakehouse.session import build_session
 from lakehouse.settings import Settings
 from lakehouse.spark_conf import short_lived, spark_conf
-from lakehouse.tables import STREAMS, UNMERGED
+from lakehouse.tables import SILVER_CAPTURED, STREAMS, UNMERGED
 from streaming import inspection, quarantine_desk, quarantine_requests, queries
 from streaming.bronze_writer import BronzeStream
 from streaming.quarantine_requests import Answer, Kind, Request
@@ -48,7 +48,7 @@ class RejectedByMerge(LakehouseError):
     """A row is in Bronze, and no merge could place it."""
 
     def __init__(self, holders: Sequence[str]) -> None:
-        tables = [name.removeprefix("silver_") for name in holders]
+        tables = [table.name for table in SILVER_CAPTURED if table.rejects in holders]
         super().__init__(
             "These rows are in Bronze already; no merge could place them in Silver. "
             + " ".join(f"`lakehouse batch replay {table}` merges those of {table} again." for table in tables)
