@@ -5,6 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kafka_rows import ARRIVED
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+
+def of_one_object() -> dict[str, Column]:
+    """What all lines of one object have in common, as the reader of objects gives it."""
+    return {
+        "_source_file": F.lit("s3://landing/clicks/a.jsonl"),
+        "_etag": F.lit("etag"),
+        "_object_fault": F.lit(None).cast("string"),
+        "_topic": F.lit("clicks.objects"),
+        "_partition": F.lit(0),
+        "_offset": F.lit(3).cast("bigint"),
+        "_kafka_at": F.lit(ARRIVED),
+    }
+
 
 def click(**values: Any) -> bytes:
     fields = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click_lines import BAD, GOOD, LINES
+from click_lines import BAD, GOOD, LINES, of_one_object
 from kafka_rows import ARRIVED
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -34,16 +34,7 @@ def frame(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Any:
     file: Path = tmp_path_factory.mktemp("clicks") / "lines.jsonl"
     file.write_bytes(b"\n".join(LINES) + b"\n")
     lines = spark.read.text(str(file)).withColumns(
-        {
-            "_source_line": F.monotonically_increasing_id() + 1,
-            "_source_file": F.lit("s3://landing/clicks/a.jsonl"),
-            "_etag": F.lit("etag"),
-            "_object_fault": F.lit(None).cast("string"),
-            "_topic": F.lit("clicks.objects"),
-            "_partition": F.lit(0),
-            "_offset": F.lit(3).cast("bigint"),
-            "_kafka_at": F.lit(ARRIVED),
-        }
+        {"_source_line": F.monotonically_increasing_id() + 1} | of_one_object()
     )
     return transform(stamped(unread(lines), F.lit(ARRIVED), F.lit(0)), WriterSchemas(), max_bytes=2000)
 

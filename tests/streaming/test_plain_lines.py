@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from click_lines import LINES, click
+from click_lines import LINES, click, of_one_object
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka_rows import ARRIVED
@@ -92,18 +92,7 @@ def judged(spark: SparkSession, chunk: Sequence[bytes], by_pieces: bool) -> list
     text = b"".join(line + b"\n" for line in chunk)
     columns = dict(zip(plain_lines.COLUMNS, plain_lines.read(text, MAX_BYTES), strict=True)) if by_pieces else {}
     table = pa.table({"value": lines_of(text).view(pa.binary()), **columns, "_source_line": range(len(chunk))})
-    raw = spark.createDataFrame(table).withColumns(
-        {
-            "value": F.col("value").cast("string"),
-            "_source_file": F.lit("s3://landing/clicks/a.jsonl"),
-            "_etag": F.lit("etag"),
-            "_object_fault": F.lit(None).cast("string"),
-            "_topic": F.lit("clicks.objects"),
-            "_partition": F.lit(0),
-            "_offset": F.lit(3).cast("bigint"),
-            "_kafka_at": F.lit(ARRIVED),
-        }
-    )
+    raw = spark.createDataFrame(table).withColumns({"value": F.col("value").cast("string")} | of_one_object())
     return rows(
         transform(stamped(raw if by_pieces else unread(raw), F.lit(ARRIVED), F.lit(0)), WriterSchemas(), MAX_BYTES)
     )
