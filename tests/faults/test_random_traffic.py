@@ -18,6 +18,7 @@ from batch import reconcile_now
 from batch.rebuild import rebuild
 from infra.local import stack as supervisor
 from infra.local.processes import family_of
+from lakehouse import arrival
 from lakehouse.settings import Settings
 from lakehouse.tables import SILVER_CAPTURED
 from streaming import queries
@@ -111,6 +112,8 @@ def test_after_traffic_and_kills_silver_is_postgres(spark: SparkSession, setting
     kill(settings, "connect")
     traffic(settings, random, truncates=True)
     supervisor.up(settings.home)
+    # All of it is in Kafka, or the merge might find changes of one table only.
+    arrival.ends_after_beat(settings, SILVER_CAPTURED)
     to_bronze()
     # The merge dies between its commits, in the second table.
     assert cli_process(settings, "batch", "silver", kill_at="between_silver_targets:3").wait(timeout=300) < 0
