@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, StructField, StructType
 
-from lakehouse import delta_io, metrics
+from lakehouse import metrics
 from lakehouse.delta_io import Mark
 from lakehouse.object_store import store_of
 from lakehouse.settings import Settings
@@ -27,6 +27,7 @@ from streaming.object_notifications import NotifiedObject, key_date
 from streaming.object_reader import ITEM, Outcomes, line_reader
 from streaming.object_register import SETTLED, Register, Version, version_of
 from streaming.plain_lines import NESTING
+from streaming.register_writer import RegisterWriter
 
 OBJECT_COST_BYTES = 256 * 1024
 """What a request costs beside its bytes, in bytes that could be read meanwhile: balances tasks of small objects."""
@@ -39,6 +40,7 @@ class ClickObjects:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._register = Register(settings)
+        self._writer = RegisterWriter(settings)
 
     def read_objects(self, notifications: DataFrame, mark: Mark) -> Expanded:
         """One row per line of each object that Bronze does not hold yet: `streaming.object_lines.LINE`.
@@ -74,19 +76,14 @@ class ClickObjects:
         rows = []
         for one in taken.objects:
             place = places[one.address, one.etag, one.size]
-            rows.append(
-                (
-                    key_date(place["key"]),
-                    *(one.address, one.etag, one.size, one.lines, one.outcome),
-                    *(place["_topic"], place["_partition"], place["_offset"], mark.application, mark.batch),
-                )
+            row = (
+                key_date(place["key"]),
+                *(one.address, one.etag, one.size, one.lines, one.outcome),
+                *(place["_topic"], place["_partition"], place["_offset"], mark.application, mark.batch),
             )
+            rows.append(dict(zip(CLICK_OBJECTS.columns, row, strict=True)))
         if rows:
-            delta_io.ensure(spark, CLICK_OBJECTS, self._settings)
-            named = [dict(zip(CLICK_OBJECTS.columns, row, strict=True)) for row in rows]
-            table = pa.Table.from_pylist(named, to_arrow_schema(CLICK_OBJECTS.schema))
-            frame = spark.createDataFrame(table).coalesce(1)
-            delta_io.append_once(frame, CLICK_OBJECTS, self._settings, mark)
+            self._writer.append(spark, rows, mark)
         settled = {(one.address, one.etag, one.size) for one in taken.objects if one.outcome in SETTLED}
         self._register.add(mark, settled)
         metrics.count_objects(taken.outcomes)

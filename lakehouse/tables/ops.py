@@ -62,7 +62,7 @@ CLICK_OBJECTS = TableSpec(
     keys=("address", "etag", "size_bytes", "_application", "_batch_id"),
     comment="Each object that a batch took and what became of it; it counts when Bronze holds the batch's commit.",
     partition_by=("landed_on",),
-    properties={"delta.checkpointInterval": "50", "delta.autoOptimize.autoCompact": "true"},
+    properties={"delta.checkpointInterval": "50"},
 )
 
 QUALITY_RESULTS = TableSpec(

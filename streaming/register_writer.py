@@ -1,0 +1,43 @@
+"""Rows of `ops.click_objects`: written once for each batch, and kept in few files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from lakehouse import delta_io
+from lakehouse.append import Append, KnownPositions
+from lakehouse.delta_io import Mark
+from lakehouse.settings import Settings
+from lakehouse.tables import CLICK_OBJECTS
+
+COMPACT_EVERY = 50
+"""Batches. Each adds a small file to a day, and a stream that starts reads all of its days' files."""
+
+
+class RegisterWriter:
+    """The one writer of the table: the clicks stream, whose lease is held."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._positions = KnownPositions()
+        self._has_table = False
+
+    def append(self, spark: SparkSession, rows: Sequence[Mapping[str, Any]], mark: Mark) -> None:
+        """Write what the batch `mark` took (a value for each declared column), unless the table holds it already."""
+        if not self._has_table:
+            delta_io.ensure(spark, CLICK_OBJECTS, self._settings)
+            self._has_table = True
+        append = Append(spark, CLICK_OBJECTS, self._settings)
+        if self._positions.at(append).get(mark.application, -1) >= mark.batch:
+            return
+        table = pa.Table.from_pylist(list(rows), to_arrow_schema(CLICK_OBJECTS.schema))
+        append.write(spark.createDataFrame(table).coalesce(1))
+        self._positions.commit(append, {mark.application: mark.batch}, "")
+        # Not by Delta's own `autoCompact`: that looks through all of the table's files after each commit.
+        if mark.batch % COMPACT_EVERY == COMPACT_EVERY - 1:
+            delta_io.table(spark, CLICK_OBJECTS, self._settings).optimize().executeCompaction()
