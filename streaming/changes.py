@@ -16,7 +16,7 @@ from lakehouse.tables import CapturedTable
 from quality.rules import CHANGE_RULES, names_of_warnings, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
-from streaming.kafka_source import with_kafka_origin
+from streaming.kafka_source import kafka_origin
 from streaming.projection import Plan, misfits, plan, unknown_fields, value_of
 from streaming.writer_schemas import WriterSchemas
 
@@ -46,8 +46,8 @@ def transform(raw: DataFrame, writers: WriterSchemas, captured: CapturedTable, m
     declared = captured_fields(captured)
     values = plan(writers.values, declared, row_of=row_image, has_text_forms=True)
     keys = plan(writers.keys, [one for one in declared if one.name in captured.keys], has_text_forms=True)
-    with_values = decode_each(raw, "value", values.schemas, "value_")
-    decoded = with_kafka_origin(decode_each(with_values, "key", keys.schemas, "key_"), writers.values)
+    sides = decode_each("value", values.schemas, "value_") | decode_each("key", keys.schemas, "key_")
+    decoded = raw.withColumns(sides | kafka_origin(writers.values))
     staged = decoded.withColumns(
         {
             "change": first_of([_change(one, values) for one in values.schemas], _change_type(captured)),

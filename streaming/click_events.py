@@ -6,7 +6,7 @@ found at constant cost, and the ledger's ranges are offsets as for every other s
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial, reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -15,7 +15,7 @@ from lakehouse.contracts.declared import CLICK_FIELDS
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS
 from lakehouse.tables.columns import columns
-from quality.rules import CLICK_RULES, broken_rules, dropped_by, names_of_warnings, names_where, warnings
+from quality.rules import CLICK_RULES, Rule, broken_rules, dropped_by, names_of_warnings, names_where, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.click_objects import ClickObjects
 from streaming.framing import MAX_BYTES
@@ -82,31 +82,37 @@ def transform(
     JSON carries no schema id: `writers` is not used, it is there because all streams share one writer.
     """
     del writers
+    judged = reduce(DataFrame.withColumns, _stages(max_bytes, max_nesting, CLICK_RULES), raw)
+    return judged.select(*CLICK_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
+
+
+@lru_cache(maxsize=8)
+def _stages(max_bytes: int, max_nesting: int, rules: tuple[Rule, ...]) -> tuple[dict[str, Column], ...]:
+    """What `transform` adds, one after the other. Kept: see `inventory_events`."""
     fault, odd = F.col("_object_fault"), F.col("odd")
     is_odd = ~F.col("is_plain") & fault.isNull()
     # All that is said of an odd line is one value, made in one place: what reads JSON can't stand in a compiled stage,
     # and between two such places Spark copies every row.
-    read = raw.withColumn("odd", F.when(is_odd, _odd(F.col("value"), max_bytes, max_nesting)))
+    read = {"odd": F.when(is_odd, _odd(F.col("value"), max_bytes, max_nesting))}
     fields = {column: F.coalesce(column, odd[column]) for column in (*TEXT_OF.values(), MAP)}
-    named = read.withColumns(fields).withColumn("timestamp", _moment(F.col("timestamp_text")))
+    moment = {"timestamp": _moment(F.col("timestamp_text"))}
     repeated = F.when(_repeats_a_key(F.col(MAP)), F.array(F.lit("duplicate_field")))
     # A blank line carries nothing: it is filtered by name, so that the batch still balances.
     is_blank = F.coalesce(odd["is_blank"], F.lit(False))
-    of_line = F.when(~is_blank, F.coalesce(odd["reasons"], repeated, broken_rules(CLICK_RULES)))
-    judged = named.withColumn("_reasons", F.when(fault.isNotNull(), F.array(fault)).otherwise(of_line))
+    of_line = F.when(~is_blank, F.coalesce(odd["reasons"], repeated, broken_rules(rules)))
+    reasons = {"_reasons": F.when(fault.isNotNull(), F.array(fault)).otherwise(of_line)}
     is_bad = F.col("_reasons").isNotNull()
-    return judged.withColumns(
-        {
-            "product_id": F.col(MAP)["product_id"],
-            "event_date": F.to_date("timestamp"),
-            "event_hour": F.hour("timestamp"),
-            "_unknown_fields": F.when(~is_bad, odd["unknown"]),
-            "_raw": F.when(is_bad, F.col("value").cast("binary")),
-            "_raw_key": F.lit(None).cast("binary"),
-            "_filtered_as": F.when(is_blank, F.lit("blank_line")).when(~is_bad, dropped_by(CLICK_RULES)),
-            "_warnings": F.when(~is_bad, warnings(CLICK_RULES)),
-        }
-    ).select(*CLICK_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
+    rest = {
+        "product_id": F.col(MAP)["product_id"],
+        "event_date": F.to_date("timestamp"),
+        "event_hour": F.hour("timestamp"),
+        "_unknown_fields": F.when(~is_bad, odd["unknown"]),
+        "_raw": F.when(is_bad, F.col("value").cast("binary")),
+        "_raw_key": F.lit(None).cast("binary"),
+        "_filtered_as": F.when(is_blank, F.lit("blank_line")).when(~is_bad, dropped_by(rules)),
+        "_warnings": F.when(~is_bad, warnings(rules)),
+    }
+    return read, fields, moment, reasons, rest
 
 
 def _odd(text: Column, max_bytes: int, max_nesting: int) -> Column:

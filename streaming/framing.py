@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro
 
@@ -52,8 +52,8 @@ def _framed_record(fields: list[dict[str, object]]) -> str:
     return json.dumps({"type": "record", "name": "LakehouseFramed", "fields": fields})
 
 
-def decode_each(frame: DataFrame, message: str, schemas: Mapping[int, str], stem: str) -> DataFrame:
-    """Add one column `<stem><id>` per writer schema: struct<event, end>, where the row has that id, else null.
+def decode_each(message: str, schemas: Mapping[int, str], stem: str) -> dict[str, Column]:
+    """One column `<stem><id>` per writer schema: struct<event, end>, where the row has that id, else null.
 
     A body that can't be decoded gives a struct of nulls; `end` differs from `END` where the body does not end with the
     event. Separate columns keep Spark from decoding once per field that is read later.
@@ -73,7 +73,7 @@ def decode_each(frame: DataFrame, message: str, schemas: Mapping[int, str], stem
         whole = F.concat(F.col(message), F.lit(END_BYTES))
         record = from_avro(whole, _framed_record([start, *rest]), options)
         columns[f"{stem}{one}"] = F.when(has_schema(F.col(message), [one]), record)
-    return frame.withColumns(columns)
+    return columns
 
 
 def first_of(columns: Sequence[Column], kind: str) -> Column:

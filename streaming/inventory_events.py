@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -10,10 +10,10 @@ from pyspark.sql import functions as F
 from lakehouse.contracts.declared import inventory_fields
 from lakehouse.settings import Settings
 from lakehouse.tables import INVENTORY_EVENTS
-from quality.rules import INVENTORY_RULES, broken_rules, dropped_by, names_of_warnings, warnings
+from quality.rules import INVENTORY_RULES, Rule, broken_rules, dropped_by, names_of_warnings, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
-from streaming.kafka_source import with_kafka_origin
+from streaming.kafka_source import kafka_origin
 from streaming.projection import Plan, misfits, plan, unknown_fields, value_of
 from streaming.stamps import stamped
 from streaming.writer_schemas import Registry, WriterSchemas, learn
@@ -36,22 +36,34 @@ def transform(raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES
 
     `_reasons` is null for a good row; `_raw` (the message's bytes) is set only for a bad one.
     """
-    schemas = plan(writers.values, inventory_fields())
-    columns = [f"value_{one}" for one in schemas.schemas]
-    decoded = with_kafka_origin(decode_each(raw, "value", schemas.schemas, "value_"), writers.values)
-    flat = decoded.withColumns(_declared(schemas))
+    judged = reduce(DataFrame.withColumns, _stages(tuple(writers.values.items()), max_bytes, INVENTORY_RULES), raw)
+    return judged.select(*INVENTORY_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
+
+
+@lru_cache(maxsize=8)
+def _stages(
+    writers: tuple[tuple[int, str], ...], max_bytes: int, rules: tuple[Rule, ...]
+) -> tuple[dict[str, Column], ...]:
+    """What `transform` adds, one after the other: decoded, flat, judged, and what follows from the judgement.
+
+    Kept, because each node of a column is a call into the JVM: two thousand of them were half of a small batch's cost.
+    """
+    schemas = plan(dict(writers), inventory_fields())
+    known, columns = [one for one, _ in writers], [f"value_{one}" for one in schemas.schemas]
     is_whole = ends_well(columns) & (F.length("value") <= max_bytes)
-    why_not = contract_reasons(F.col("value"), list(writers.values), schemas.rejected, columns, max_bytes)
-    judged = flat.withColumn("_reasons", F.when(is_whole, _row_reasons(schemas)).otherwise(why_not))
+    why_not = contract_reasons(F.col("value"), known, schemas.rejected, columns, max_bytes)
     is_bad = F.col("_reasons").isNotNull()
-    return judged.withColumns(
+    return (
+        decode_each("value", schemas.schemas, "value_") | kafka_origin(known),
+        _declared(schemas),
+        {"_reasons": F.when(is_whole, _row_reasons(schemas, rules)).otherwise(why_not)},
         {
             "_raw": F.when(is_bad, F.col("value")),
             "_raw_key": F.when(is_bad, F.col("key")),
-            "_filtered_as": F.when(~is_bad, dropped_by(INVENTORY_RULES)),
-            "_warnings": F.when(~is_bad, warnings(INVENTORY_RULES)),
-        }
-    ).select(*INVENTORY_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
+            "_filtered_as": F.when(~is_bad, dropped_by(rules)),
+            "_warnings": F.when(~is_bad, warnings(rules)),
+        },
+    )
 
 
 def _declared(schemas: Plan) -> dict[str, Column]:
@@ -66,7 +78,7 @@ def _declared(schemas: Plan) -> dict[str, Column]:
     return by_field | {"_unknown_fields": first_of(unknown, "map<string,string>")}
 
 
-def _row_reasons(schemas: Plan) -> Column:
+def _row_reasons(schemas: Plan, rules: tuple[Rule, ...]) -> Column:
     """Of a whole record: values that do not fit, bytes that are no text, or else the rules that it breaks."""
     events = {one: F.col(f"value_{one}")["event"] for one in schemas.schemas}
     lost = [found for one in events if (found := misfits(events[one], schemas.outcomes[one])) is not None]
@@ -74,7 +86,7 @@ def _row_reasons(schemas: Plan) -> Column:
     # Avro does not look into its strings, and one that is no UTF-8 would make the whole Parquet file unreadable.
     is_text = reduce(lambda left, right: left & right, [F.is_valid_utf8(text) for text in texts])
     not_text = F.when(~is_text, F.array(F.lit("invalid_utf8")))
-    return F.coalesce(*lost, not_text, broken_rules(INVENTORY_RULES))
+    return F.coalesce(*lost, not_text, broken_rules(rules))
 
 
 def good_rows(raw: DataFrame, writers: WriterSchemas, registry: Registry, max_bytes: int = MAX_BYTES) -> DataFrame:

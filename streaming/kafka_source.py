@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.kafka_config import spark_options
@@ -41,19 +41,17 @@ def read(
     )
 
 
-def with_kafka_origin(frame: DataFrame, known_ids: Mapping[int, str]) -> DataFrame:
-    """Add the origin columns; when the row came to Bronze is stamped by the writer."""
+def kafka_origin(known_ids: Iterable[int]) -> dict[str, Column]:
+    """The origin columns; when the row came to Bronze is stamped by the writer."""
     known = [F.when(has_schema(F.col("value"), [one]), F.lit(one)) for one in known_ids]
-    return frame.withColumns(
-        {
-            "_topic": F.col("topic"),
-            "_partition": F.col("partition"),
-            "_offset": F.col("offset"),
-            "_kafka_at": F.col("timestamp"),
-            # Known ids by a compare of bytes; only an unknown one is parsed.
-            "_schema_id": F.coalesce(*known, schema_id(F.col("value"))),
-        }
-    )
+    return {
+        "_topic": F.col("topic"),
+        "_partition": F.col("partition"),
+        "_offset": F.col("offset"),
+        "_kafka_at": F.col("timestamp"),
+        # Known ids by a compare of bytes; only an unknown one is parsed.
+        "_schema_id": F.coalesce(*known, schema_id(F.col("value"))),
+    }
 
 
 def originals(rejected: DataFrame) -> DataFrame:

@@ -13,7 +13,7 @@ from lakehouse.settings import Settings
 from lakehouse.tables import SOURCE_MARKERS
 from streaming.bronze_writer import BronzeStream
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
-from streaming.kafka_source import with_kafka_origin
+from streaming.kafka_source import kafka_origin
 from streaming.projection import plan
 from streaming.writer_schemas import WriterSchemas
 
@@ -40,7 +40,7 @@ def transform(raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES
     """
     schemas = plan(writers.values, (TS_MS,))
     columns = [f"value_{one}" for one in schemas.schemas]
-    decoded = with_kafka_origin(decode_each(raw, "value", schemas.schemas, "value_"), writers.values)
+    decoded = raw.withColumns(decode_each("value", schemas.schemas, "value_") | kafka_origin(writers.values))
     markers = [_marker(F.col(f"value_{one}")["event"], schemas.records[one]) for one in schemas.schemas]
     staged = decoded.withColumn("marker", first_of(markers, MARKER.simpleString()))
     value = F.col("value")

@@ -61,3 +61,11 @@ def test_a_row_is_judged_within_one_compiled_stage(spark: SparkSession, judged: 
 def _compilations(spark: SparkSession) -> int:
     metrics: Any = spark._jvm.org.apache.spark.metrics.source  # type: ignore[union-attr]
     return int(metrics.CodegenMetrics.METRIC_COMPILATION_TIME().getCount())
+
+
+@pytest.mark.parametrize(("judged", "stages"), [(inventory, inventory_events._stages), (clicks, click_events._stages)])
+def test_a_second_batch_makes_no_column_anew(spark: SparkSession, judged: Judged, stages: Any) -> None:
+    judged(spark, 1, "2026-11-23 12:00:00")
+    made = stages.cache_info().misses
+    judged(spark, 2, "2026-11-23 12:00:05")
+    assert stages.cache_info().misses == made
