@@ -15,8 +15,7 @@ from streaming.bronze_writer import BronzeStream
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import kafka_origin
 from streaming.projection import Plan, misfits, plan, unknown_fields, value_of
-from streaming.stamps import stamped
-from streaming.writer_schemas import Registry, WriterSchemas, learn
+from streaming.writer_schemas import WriterSchemas
 
 
 def stream(settings: Settings) -> BronzeStream:
@@ -87,11 +86,3 @@ def _row_reasons(schemas: Plan, rules: tuple[Rule, ...]) -> Column:
     is_text = reduce(lambda left, right: left & right, [F.is_valid_utf8(text) for text in texts])
     not_text = F.when(~is_text, F.array(F.lit("invalid_utf8")))
     return F.coalesce(*lost, not_text, broken_rules(rules))
-
-
-def good_rows(raw: DataFrame, writers: WriterSchemas, registry: Registry, max_bytes: int = MAX_BYTES) -> DataFrame:
-    """The good events of Kafka rows, for readers that keep no account of the bad ones; learns schemas that it meets."""
-    learn(raw, writers, registry)
-    seen = stamped(raw, F.col("timestamp"), F.lit(0))
-    is_good = F.col("_reasons").isNull() & F.col("_filtered_as").isNull()
-    return transform(seen, writers, max_bytes).where(is_good).select(*INVENTORY_EVENTS.columns)

@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,50 +31,14 @@ from lakehouse.settings import Settings
 from lakehouse.tables import ALERTS
 from lakehouse.tables.gold import REORDER_POINTS
 from streaming import beginning, checkpoint, inventory_events, kafka_source
-from streaming.writer_schemas import Registry, WriterSchemas
+from streaming.counts import Counts, counted, is_good
+from streaming.episodes import Episode, Level, step
+from streaming.stamps import stamped
+from streaming.writer_schemas import Registry, WriterSchemas, learn, learn_in_advance
 
 log = get_logger(__name__)
 THRESHOLDS_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Level:
-    """The stock level of one product in one warehouse after one event."""
-
-    sku: str
-    warehouse_id: str
-    on_hand: int
-    sequence: int
-    occurred_at: datetime
-
-
-@dataclass(frozen=True)
-class Episode:
-    """What is known of a (sku, warehouse): the last sequence that counted, and the open episode's first one, if any."""
-
-    sequence: int
-    opened_at_sequence: int | None = None
-    is_escalated: bool = False
-
-
-def step(before: Episode | None, level: Level, reorder_point: int, clear_level: float) -> tuple[Episode, str | None]:
-    """The episode after a level, and the alert that it causes (`opened`, `escalated`, `closed`) or None.
-
-    A level that is not newer than the known one changes nothing.
-    """
-    known = before or Episode(sequence=-1)
-    if level.sequence <= known.sequence:
-        return known, None
-    if known.opened_at_sequence is None:
-        if level.on_hand > reorder_point:
-            return Episode(level.sequence), None
-        # Already at zero: one message, not two.
-        return Episode(level.sequence, level.sequence, is_escalated=level.on_hand <= 0), "opened"
-    if level.on_hand > clear_level:
-        return Episode(level.sequence), "closed"
-    if level.on_hand <= 0 and not known.is_escalated:
-        return Episode(level.sequence, known.opened_at_sequence, is_escalated=True), "escalated"
-    return Episode(level.sequence, known.opened_at_sequence, known.is_escalated), None
+NEEDED = ("sku", "warehouse_id", "on_hand", "sequence", "occurred_at", "_offset")
 
 
 class LowStock:
@@ -85,7 +48,7 @@ class LowStock:
         self._settings = settings
         self._held = held
         self._registry = registry
-        self._schemas = WriterSchemas()
+        self._schemas = learn_in_advance((settings.inventory_topic,), registry)
         self._producer = Producer(client_config(settings) | {"enable.idempotence": True, "linger.ms": 2})
         self._reorder_points: dict[tuple[str, str], int] = {}
         self._look_again_at = 0.0
@@ -102,7 +65,7 @@ class LowStock:
             # The batch before a crash may have been written and not published. Known ids are sent once by the notifier.
             self._publish(_alerts_of(spark, self._settings, batch_id))
         self._refresh_reorder_points(spark)
-        alerts = self._fold(self._turning_points(spark, batch), batch_id)
+        alerts = self._fold(self._levels(spark, batch), batch_id)
         if alerts:
             mark = Mark(f"{ALERTS.name}/{self._query_id}", batch_id)
             self._held.require()
@@ -116,15 +79,20 @@ class LowStock:
             log.info("alerts_published", batch=batch_id, alerts=[f"{one['kind']} {one['sku']}" for one in alerts])
         self._is_first_batch = False
 
-    def _turning_points(self, spark: SparkSession, batch: DataFrame) -> list[Level]:
+    def _levels(self, spark: SparkSession, batch: DataFrame) -> list[Level]:
+        """The turning points of the good events of a batch; learns schemas that it meets."""
+        while True:
+            good, counts = good_events(batch, self._schemas, self._settings.max_record_bytes)
+            levels = self._turning_points(spark, good)
+            if not (counts().unknown_schema and learn(batch, self._schemas, self._registry)):
+                return levels
+
+    def _turning_points(self, spark: SparkSession, good: DataFrame) -> list[Level]:
         """The levels at which a key enters another zone (empty, low, between, clear), in the order of their sequences.
 
         Only these can change an episode, so the fold stays small however large the backlog is; and because every one of
         them is folded, the alerts do not depend on how Kafka was cut into batches.
         """
-        good = inventory_events.good_rows(
-            batch, self._schemas, self._registry, max_bytes=self._settings.max_record_bytes
-        )
         points = spark.createDataFrame(
             [(sku, warehouse, point) for (sku, warehouse), point in self._reorder_points.items()],
             "sku string, warehouse_id string, reorder_point int",
@@ -197,6 +165,17 @@ def start(spark: SparkSession, settings: Settings, registry: Registry, held: Hel
         .trigger(processingTime=f"{settings.trigger_seconds} seconds")
         .start()
     )
+
+
+def good_events(batch: DataFrame, schemas: WriterSchemas, max_bytes: int) -> tuple[DataFrame, Callable[[], Counts]]:
+    """What is `NEEDED` of the good ones among Kafka rows, and the counts of all, to be asked after they were read.
+
+    Bronze keeps account of the rows; the counting is here for what it does besides: without it Spark filters the events
+    before it projects them, and decodes each of them twice.
+    """
+    judged = inventory_events.transform(stamped(batch, F.col("timestamp"), F.lit(0)), schemas, max_bytes)
+    seen, counts = counted(judged.select(*NEEDED, "_reasons", "_filtered_as"), "occurred_at")
+    return seen.where(is_good()), counts
 
 
 def _opening(before: Episode | None) -> int:

@@ -1,48 +1,21 @@
-"""Episodes: one alert for each of opened, escalated, closed; nothing for what is not newer."""
+"""What the low-stock query takes of a batch."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from kafka_rows import frame_of, framed, stock_event
+from pyspark.sql import SparkSession
 
-import pytest
+from lakehouse.contracts.declared import inventory_schema
+from streaming.low_stock import good_events
+from streaming.writer_schemas import WriterSchemas
 
-from streaming.low_stock import Episode, Level, step
-
-REORDER, CLEAR = 20, 30.0
-
-
-def alerts(*levels: tuple[int, int]) -> list[str]:
-    """Kinds of alerts that (sequence, on_hand) pairs cause, in their order."""
-    known: Episode | None = None
-    found = []
-    for sequence, on_hand in levels:
-        known, kind = step(known, Level("P1", "W1", on_hand, sequence, datetime(2026, 1, 1)), REORDER, CLEAR)
-        found += [kind] if kind else []
-    return found
+KNOWN = WriterSchemas(values={7: inventory_schema()})
 
 
-@pytest.mark.parametrize(
-    ("levels", "expected"),
-    [
-        ([(1, 40), (2, 21)], []),
-        ([(1, 40), (2, 20)], ["opened"]),
-        ([(1, 40), (2, 20), (3, 12), (4, 5)], ["opened"]),
-        ([(1, 20), (2, 0)], ["opened", "escalated"]),
-        ([(1, 20), (2, 0), (3, 4), (4, 0)], ["opened", "escalated"]),
-        ([(1, 0)], ["opened"]),
-        ([(1, 0), (2, 0)], ["opened"]),
-        ([(1, 20), (2, 30)], ["opened"]),
-        ([(1, 20), (2, 31)], ["opened", "closed"]),
-        ([(1, 20), (2, 31), (3, 19)], ["opened", "closed", "opened"]),
-    ],
-)
-def test_an_episode_sends_one_alert_for_each_transition(levels: list[tuple[int, int]], expected: list[str]) -> None:
-    assert alerts(*levels) == expected
-
-
-def test_a_late_event_changes_nothing() -> None:
-    assert alerts((5, 40), (3, 2), (5, 1), (6, 39)) == []
-
-
-def test_a_repeated_event_changes_nothing() -> None:
-    assert alerts((1, 20), (1, 20), (1, 20)) == ["opened"]
+def test_good_events_are_decoded_once_and_messages_of_unknown_schemas_are_counted(spark: SparkSession) -> None:
+    good = framed(inventory_schema(), stock_event())
+    rows = frame_of(spark, [good, good[:-1], b"\x00\x00\x00\x00\x63" + good[5:]])
+    frame, counts = good_events(rows.drop("_ingested_at", "_batch_id"), KNOWN, 1_000_000)
+    assert [row["sku"] for row in frame.collect()] == [stock_event()["sku"]]
+    assert (counts().read, counts().good, counts().unknown_schema) == (3, 1, 1)
+    assert frame._jdf.queryExecution().optimizedPlan().toString().count("from_avro") == 1
