@@ -23,6 +23,7 @@ from lakehouse.tables import SILVER_CAPTURED, CapturedTable
 
 log = get_logger(__name__)
 TIMEOUT_SECONDS = 300.0
+"""So long may Bronze take nothing. A large transaction takes longer, and is seen to come."""
 POLL_SECONDS = 0.5
 Ends = Mapping[tuple[str, int], int]
 
@@ -33,8 +34,8 @@ class ChangesNotInBronze(LakehouseError):
     def __init__(self, behind: Ends, seconds: float) -> None:
         named = ", ".join(f"{topic}/{partition} by {offsets} offsets" for (topic, partition), offsets in behind.items())
         super().__init__(
-            f"Bronze does not hold the changes up to the cut after {seconds:.0f} s: it is behind {named}. Look at the "
-            "log of the streams (`lakehouse stream changes`); nothing was merged."
+            f"Bronze does not hold the changes up to the cut, and took none for {seconds:.0f} s: it is behind {named}. "
+            "Look at the log of the streams (`lakehouse stream changes`); nothing was merged."
         )
 
 
@@ -65,10 +66,14 @@ def wait_for_bronze(
     tables: Sequence[CapturedTable] = SILVER_CAPTURED,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> None:
-    """Return when Bronze holds the changes of the tables up to `ends`. Raises `ChangesNotInBronze`."""
-    deadline = time.monotonic() + timeout_seconds
+    """Return when Bronze holds the changes of the tables up to `ends`. Raises `ChangesNotInBronze` when it takes none
+    for so long.
+    """
+    before: Ends = {}
     while missing := behind(spark, settings, ends, tables):
-        if time.monotonic() > deadline:
+        if missing != before:
+            before, moved_at = missing, time.monotonic()
+        elif time.monotonic() - moved_at > timeout_seconds:
             raise ChangesNotInBronze(missing, timeout_seconds)
         time.sleep(POLL_SECONDS)
     log.info("changes_are_in_bronze", partitions=len(ends))

@@ -17,12 +17,14 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 
 from lakehouse.errors import LakehouseError, ServiceUnreachable
 from lakehouse.kafka_config import client_config, registry_config
+from lakehouse.kafka_offsets import end_offsets
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
-from lakehouse.tables import HEARTBEATS
+from lakehouse.tables import CAPTURED, HEARTBEATS
 
 log = get_logger(__name__)
 TIMEOUT_SECONDS = 120.0
+"""So long may no change at all arrive. A large transaction before the beat takes minutes, and is seen to arrive."""
 BEAT = "update heartbeats set beat = beat + 1, beat_at = clock_timestamp() where id = 1 returning beat"
 
 
@@ -31,15 +33,17 @@ class ChangesDoNotArrive(LakehouseError):
 
     def __init__(self, beat: int, topic: str, seconds: float) -> None:
         super().__init__(
-            f"Heartbeat {beat} was committed in Postgres and did not arrive in {topic} within {seconds:.0f} s. "
-            "The connector is off, failed or far behind: `lakehouse source status` says which; nothing was merged."
+            f"Heartbeat {beat} was committed in Postgres and did not arrive in {topic}, nor did any other change for "
+            f"{seconds:.0f} s. The connector is off or failed: `lakehouse source status` says which; nothing was "
+            "merged."
         )
 
 
 def prove_arrival(settings: Settings, timeout_seconds: float = TIMEOUT_SECONDS) -> int:
     """Commit a heartbeat and wait until it is in Kafka; returns its number.
 
-    Raises `ChangesDoNotArrive` after the timeout, `ServiceUnreachable` when Postgres or Kafka does not answer.
+    Raises `ChangesDoNotArrive` when nothing arrives for so long, `ServiceUnreachable` when Postgres or Kafka does not
+    answer.
     """
     topic = HEARTBEATS.topic(settings)
     consumer = Consumer(
@@ -78,10 +82,16 @@ def beat(settings: Settings) -> int:
 
 def _wait_for(consumer: Consumer, settings: Settings, topic: str, beat: int, timeout_seconds: float) -> None:
     decode: Any = AvroDeserializer(SchemaRegistryClient(registry_config(settings)))
-    deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline:
+    topics = [table.topic(settings) for table in CAPTURED]
+    ends, moved_at = end_offsets(settings, topics), time.monotonic()
+    while time.monotonic() - moved_at < timeout_seconds:
         message = consumer.poll(1.0)
-        if message is None or message.error() or message.value() is None:
+        if message is None:
+            # What was committed before the beat comes before it, and is finite.
+            if (newest := end_offsets(settings, topics)) != ends:
+                ends, moved_at = newest, time.monotonic()
+            continue
+        if message.error() or message.value() is None:
             continue
         change = decode(message.value(), None)
         if change and (change.get("after") or {}).get("beat", -1) >= beat:

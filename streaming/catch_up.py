@@ -18,19 +18,19 @@ from streaming.object_lister import ObjectLister
 
 log = get_logger(__name__)
 TIMEOUT_SECONDS = 300.0
+"""So long may streams that are behind take nothing: a large transaction takes longer, batch by batch."""
 POLL_SECONDS = 0.5
 Positions = Mapping[tuple[str, int], int]
 
 
 class StreamsAreBehind(LakehouseError):
-    """The streams that run did not reach the end of their topics in time."""
+    """The streams that run are not at the end of their topics, and do not move."""
 
     def __init__(self, behind: Mapping[tuple[str, int], int]) -> None:
         named = ", ".join(f"{topic}/{partition} by {offsets} offsets" for (topic, partition), offsets in behind.items())
         super().__init__(
-            f"The running streams are still behind after {TIMEOUT_SECONDS:.0f} s: {named}. Look at their log; "
-            f"start the night "
-            "again when they have caught up."
+            f"The running streams are behind and took nothing for {TIMEOUT_SECONDS:.0f} s: {named}. Look at their log; "
+            "start the night again when they have caught up."
         )
 
 
@@ -63,13 +63,16 @@ def _wait_for_running(spark: SparkSession, settings: Settings, streams: tuple[Br
             raise ObjectsNotAnnounced(settings.landing_bucket)
         time.sleep(POLL_SECONDS)
     ends = end_offsets(settings, [topic for stream in streams for topic in stream.topics])
-    behind = dict(ends)
+    behind, moved_at = dict(ends), time.monotonic()
     while behind:
+        before = behind
         done: dict[tuple[str, int], int] = {}
         for stream in streams:
             done |= checkpoint.committed_positions(spark, checkpoint.location(stream.spec, settings))
         behind = {place: end - done.get(place, 0) for place, end in ends.items() if done.get(place, 0) < end}
-        if behind and time.monotonic() > deadline:
+        if behind != before:
+            moved_at = time.monotonic()
+        if behind and time.monotonic() - moved_at > TIMEOUT_SECONDS:
             raise StreamsAreBehind(behind)
         if behind:
             time.sleep(POLL_SECONDS)
