@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--table", "names", multiple=True, type=click.Choice([one.name for one in SILVER_CAPTURED]))
 @click.option("--show-keys", is_flag=True, help="Name each key that differs, and how.")
-@click.option("--repair", "with_repair", is_flag=True, help="Have Debezium read lost and changed rows again; recorded.")
+@click.option("--repair", "with_repair", is_flag=True, help="Mend what differs, through Kafka and Bronze; recorded.")
 @click.pass_obj
 def reconcile(settings: Settings, names: tuple[str, ...], show_keys: bool, with_repair: bool) -> None:
     """Compare Silver with Postgres by counts and hashes at one cut; exit code 1 when they differ.
 
     Takes what Postgres holds now to Silver first. `--repair` brings rows that Silver lost or has wrong again, by way of
-    Kafka and Bronze, and compares once more.
+    Kafka and Bronze, makes rows that it has twice or too many anew from Bronze, and compares once more.
     """
     from batch import differences, reconcile_now
     from lakehouse.session import build_session
@@ -45,8 +45,9 @@ def reconcile(settings: Settings, names: tuple[str, ...], show_keys: bool, with_
 
     outcome = compare(show_keys or with_repair)
     if with_repair and outcome.keys:
-        for name, rows in reconcile_now.ask_for_repair(session(), settings, outcome).items():
-            click.echo(f"{name}: {rows} rows were read again from Postgres")
+        for name, done in reconcile_now.repair_keys(session(), settings, outcome).items():
+            click.echo(f"{name}: {done.rows_read} rows were read again from Postgres")
+            click.echo(f"{name}: {done.keys_folded} keys were folded anew from Bronze")
         outcome = compare(with_keys=True)
     if not outcome.agrees:
         raise click.exceptions.Exit(1)

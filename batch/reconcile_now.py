@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 
 from pyspark.sql import SparkSession
 
-from batch import differences, reconcile, repair
+from batch import differences, fold_again, reconcile, repair
 from batch.differences import Difference
 from batch.reconcile import Comparison
+from batch.repair import Repaired
 from lakehouse import arrival, lease, source_rows
 from lakehouse.errors import StepFailed
 from lakehouse.settings import Settings
@@ -84,16 +85,20 @@ def compare(
     return Outcome(run, cut, found, keys)
 
 
-def ask_for_repair(spark: SparkSession, settings: Settings, outcome: Outcome) -> dict[str, int]:
-    """Ask for the rows of an outcome with keys, and write it down; returns table -> rows that came.
+def repair_keys(spark: SparkSession, settings: Settings, outcome: Outcome) -> dict[str, Repaired]:
+    """Make the doubled and extra rows of an outcome with keys anew from Bronze, ask Debezium for the lost and changed
+    ones, and write it down; returns table -> what was done.
 
     Raises `RowsNotReadAgain` where not all came, after that was written down too.
     """
-    came = {}
+    done = {}
     for one in outcome.tables:
-        name = one.source.table.name
-        if found := [key for key in outcome.keys if key.table.name == name]:
-            came[name] = repair.ask(settings, found, one.source.shape)
-            repair.record(spark, settings, outcome.run, name, found, came[name], outcome.cut)
-            repair.require_all(settings, found, came[name])
-    return came
+        table = one.source.table
+        if found := [key for key in outcome.keys if key.table.name == table.name]:
+            unaccounted = [key.key for key in repair.foldable(found)]
+            fold_again.fold_again(spark, settings, table, unaccounted)
+            read = repair.ask(settings, found, one.source.shape)
+            done[table.name] = Repaired(read, len(unaccounted))
+            repair.record(spark, settings, outcome.run, table.name, found, done[table.name], outcome.cut)
+            repair.require_all(settings, found, read)
+    return done

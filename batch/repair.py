@@ -1,8 +1,8 @@
 """Rows that Silver lacks or has wrong are read again by Debezium: an incremental snapshot of just these keys, asked for
 through a topic. So a repair comes by way of Kafka and Bronze like every other row, and nothing is written to Postgres.
 
-A snapshot can only bring rows that are there. A doubled row, and one that Postgres does not have, are named and left:
-somebody wrote beside the merge, or it has a fault, and `lakehouse batch rebuild TABLE` makes it anew from Bronze.
+A snapshot can only bring rows that are there. A doubled row, and one that Postgres does not have, are made anew from
+Bronze (`batch.fold_again`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,9 +34,20 @@ from lakehouse.tables import REPAIRS, CapturedTable
 
 log = get_logger(__name__)
 REPAIRABLE = ("lost", "changed")
+FOLDABLE = ("doubled", "extra")
 KEYS_PER_REQUEST = 500
 TIMEOUT_SECONDS = 180.0
 BEAT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was done about the differing keys of a table."""
+
+    rows_read: int
+    """Rows that Debezium read again in Postgres."""
+    keys_folded: int
+    """Keys whose rows were made anew from Bronze."""
 
 
 class RowsNotReadAgain(LakehouseError):
@@ -76,6 +88,11 @@ def repairable(found: Sequence[Difference]) -> list[Difference]:
     return [one for one in found if one.kind in REPAIRABLE]
 
 
+def foldable(found: Sequence[Difference]) -> list[Difference]:
+    """The differences that no reading of Postgres can mend, and Bronze can."""
+    return [one for one in found if one.kind in FOLDABLE]
+
+
 def require_all(settings: Settings, found: Sequence[Difference], came: int) -> None:
     """Raise `RowsNotReadAgain` when fewer rows came than were asked for."""
     asked = len(repairable(found))
@@ -97,13 +114,14 @@ def record(
     run: str,
     table: str,
     found: Sequence[Difference],
-    came: int,
+    repaired: Repaired,
     cut: SourceCut,
 ) -> None:
-    """Write down what was asked for and what came: counts, no keys."""
+    """Write down what was found, asked for and done: counts, no keys."""
     kinds = Counter(one.kind for one in found)
     counts = (kinds["lost"], kinds["changed"], kinds["doubled"], kinds["extra"])
-    row = (run, table, datetime.now(UTC), *counts, kinds["lost"] + kinds["changed"], came, cut.to_json())
+    done = (kinds["lost"] + kinds["changed"], repaired.rows_read, cut.to_json(), repaired.keys_folded)
+    row = (run, table, datetime.now(UTC), *counts, *done)
     delta_io.append(spark.createDataFrame([row], REPAIRS.schema), REPAIRS, settings)
 
 

@@ -158,10 +158,10 @@ REPAIRS = TableSpec(
     name="ops.repairs",
     schema=columns(
         "run_id string, table_name string, asked_at timestamp, rows_lost bigint, rows_changed bigint, "
-        "rows_doubled bigint, rows_extra bigint, rows_asked bigint, rows_read bigint, cut string"
+        "rows_doubled bigint, rows_extra bigint, rows_asked bigint, rows_read bigint, cut string, keys_folded bigint"
     ),
     keys=("run_id", "table_name"),
-    comment="Each request to Debezium to read single rows again, and how many came.",
+    comment="Each repair of keys that differed: rows that Debezium was asked for and sent, keys made anew from Bronze.",
 )
 
 SOURCE_GAPS = TableSpec(

@@ -17,8 +17,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from batch import night, reconcile, reconcile_commands, reconcile_now, repair
+from batch.rebuild import rebuild
 from batch.reconcile import SilverDiffers, SilverIsLater
 from batch.reconcile_now import Outcome
+from batch.repair import Repaired
 from lakehouse import arrival, delta_io, night_cut, source_cut, source_rows
 from lakehouse.arrival import ChangesNotInBronze
 from lakehouse.session import point_at_store
@@ -225,8 +227,8 @@ def test_lost_and_changed_rows_are_repaired_by_way_of_kafka_and_bronze(
         ("products", "lost"),
         ("customers", "lost"),
     }
-    came = reconcile_now.ask_for_repair(spark, lake, damaged)
-    assert came == {"orders": 2, "customers": 1, "products": 1}
+    done = reconcile_now.repair_keys(spark, lake, damaged)
+    assert done == {"orders": Repaired(2, 0), "customers": Repaired(1, 0), "products": Repaired(1, 0)}
     repaired = compare(spark, lake, catch_up=partial(queries.catch_up, spark, lake, "changes"))
     assert [str(one) for one in repaired.keys] == []
     assert repaired.agrees
@@ -234,6 +236,29 @@ def test_lost_and_changed_rows_are_repaired_by_way_of_kafka_and_bronze(
     assert {row["key"]["order_id"] - FIRST for row in read_again.collect()} == {21, 22}
     (written,) = delta_io.read(spark, REPAIRS, lake).where("table_name = 'orders'").collect()
     assert (written["rows_lost"], written["rows_changed"], written["rows_asked"], written["rows_read"]) == (1, 1, 2, 2)
+
+
+def test_doubled_and_extra_rows_are_made_anew_from_bronze_by_the_command(
+    spark: SparkSession, lake: Settings, orders: DeltaTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile_now, "run_streams", lambda *_: nothing)
+    # One of the doubled rows is wrong as well, and one of the extra ones is a row that was deleted.
+    double(orders, 31)
+    double(orders, 32)
+    change(orders, 32)
+    add(orders, 33)
+    location = orders.detail().collect()[0]["location"]
+    revived = orders.toDF().where(F.col("order_id") == FIRST + 34).withColumn("order_id", F.lit(FIRST + 7))
+    revived.write.format("delta").mode("append").save(location)
+    repaired = CliRunner().invoke(reconcile_commands.reconcile, ["--table", "orders", "--repair"], obj=lake)
+    assert repaired.exit_code == 0, repaired.output
+    for number, kind in ((31, "doubled"), (32, "doubled"), (5033, "extra"), (7, "extra")):
+        assert f"orders order_id={FIRST + number}: {kind}" in repaired.output
+    assert "orders: 4 keys were folded anew from Bronze" in repaired.output
+    assert "orders: 0 rows were read again" in repaired.output
+    assert [str(one) for one in rebuild(spark, lake, ORDERS) if not one.agrees] == []
+    written = delta_io.read(spark, REPAIRS, lake).where("keys_folded > 0").collect()
+    assert [(row["rows_doubled"], row["rows_extra"], row["keys_folded"]) for row in written] == [(2, 2, 4)]
 
 
 def test_a_request_quotes_what_the_keys_hold(lake: Settings) -> None:

@@ -1,0 +1,77 @@
+"""Keys whose rows in Silver nobody can account for (doubled, or of no row of the source) -> what Bronze gives of them.
+
+Somebody wrote beside the merge, or it has a fault. A merge goes on from the rows that it finds, so it would keep them:
+here all rows of these keys are taken away, and a fold of all their changes is put in their place, in one commit for
+each table. The live one comes last, as in a merge; a crash before it leaves the difference to be found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from batch import fold, incarnations, merge_input, merge_memory
+from batch.left_out import large_columns
+from batch.merge import truncates_of
+from batch.merge_scope import Past
+from lakehouse import delta_io, lease
+from lakehouse.logs import get_logger
+from lakehouse.settings import Settings
+from lakehouse.tables import CapturedTable, TableSpec
+
+log = get_logger(__name__)
+WAIT_SECONDS = 3600.0
+"""A merge that runs is waited for."""
+
+
+def fold_again(
+    spark: SparkSession, settings: Settings, table: CapturedTable, keys: Sequence[tuple[object, ...]]
+) -> int:
+    """Make the rows of these keys anew from what the merges have taken of Bronze: live, deleted and history; returns
+    how many of the keys are live then. A key that Bronze never saw has no row.
+
+    Safe to call again. Raises `LeaseHeld` and `TableMissing`.
+    """
+    if not keys:
+        return 0
+    wanted = spark.createDataFrame(list(keys), table.key_type)
+    with lease.hold(lease.of_silver(table.name), settings, WAIT_SECONDS):
+        states = _states(spark, settings, table, wanted)
+        now = F.current_timestamp()
+        newest = fold.newest(states, table).withColumn("_merged_at", now).localCheckpoint()
+        live, gone = newest.where("not is_gone"), newest.where("is_gone")
+        _replace(settings, table, table.deleted, gone.withColumn("_deleted_at", F.col("_source_at")), wanted)
+        if table.has_history:
+            spans = fold.intervals(states, table).withColumn("_merged_at", now)
+            _replace(settings, table, table.history, spans, wanted)
+        _replace(settings, table, table.silver, live, wanted)
+        alive = live.count()
+    log.info("keys_folded_again", table=table.name, keys=len(keys), live=alive)
+    return alive
+
+
+def _states(spark: SparkSession, settings: Settings, table: CapturedTable, wanted: DataFrame) -> DataFrame:
+    """The states that the rows of these keys went through."""
+    memory = merge_memory.newest(spark, table, settings)
+    bronze = merge_input.merged(spark, settings, table, memory)
+    past = Past(bronze, table, incarnations.known(spark, settings))
+    # With the keys from which their rows took large values along.
+    changes, truncates = past.of(past.with_moved(wanted)), truncates_of(spark, memory, table)
+    states = fold.states(changes, table, truncates, bool(large_columns(table)))
+    return states.join(wanted, on=list(table.keys), how="left_semi").localCheckpoint()
+
+
+def _replace(settings: Settings, table: CapturedTable, spec: TableSpec, rows: DataFrame, keys: DataFrame) -> None:
+    """Let a table hold these rows of the keys and no others, in one commit."""
+    removals = keys.withColumn("_does", F.lit("remove"))
+    inserts = rows.select(*spec.columns, F.lit("insert").alias("_does"))
+    changes = inserts.unionByName(removals, allowMissingColumns=True).localCheckpoint()
+    same_key = reduce(Column.__and__, [F.col(f"row.{key}") == F.col(f"change.{key}") for key in table.keys])
+    columns: dict[str, str | Column] = {name: F.col(f"change.{name}") for name in spec.columns}
+    held = delta_io.table(keys.sparkSession, spec, settings).alias("row")
+    # One removal takes any number of rows of its key; an insert meets none of them.
+    merge = held.merge(changes.alias("change"), same_key & (F.col("change._does") == "remove")).whenMatchedDelete()
+    merge.whenNotMatchedInsert(condition="change._does = 'insert'", values=columns).execute()
