@@ -22,7 +22,7 @@ from lakehouse.tables import CapturedTable, quarantine_outcomes_of
 from quality import rules
 
 log = get_logger(__name__)
-REPLAYED, STILL_BAD = "replayed", "still_bad"
+REPLAYED, STILL_BAD, DISCARDED = "replayed", "still_bad", "discarded"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _open(spark: SparkSession, settings: Settings, table: CapturedTable) -> Data
     outcomes = quarantine_outcomes_of(table.rejects)
     if not delta_io.exists(spark, outcomes, settings):
         return rejected
-    done = delta_io.read(spark, outcomes, settings).where(F.col("outcome") == REPLAYED)
+    done = delta_io.read(spark, outcomes, settings).where(F.col("outcome").isin(REPLAYED, DISCARDED))
     return rejected.join(done.select("quarantine_id"), on="quarantine_id", how="left_anti")
 
 

@@ -9,7 +9,7 @@ import click
 
 from lakehouse.acting_user import acting_user
 from lakehouse.settings import Settings
-from lakehouse.tables import STREAMS
+from lakehouse.tables import STREAMS, UNMERGED
 
 if TYPE_CHECKING:
     from streaming.quarantine_requests import Kind
@@ -47,7 +47,7 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--where", multiple=True, metavar="CONDITION", help=where),
         click.option("--reason", help="Only rows that have this reason now."),
-        click.option("--stream", type=click.Choice(STREAMS), help="Only rows of this stream."),
+        click.option("--stream", type=click.Choice([*STREAMS, *UNMERGED]), help="Only rows of this stream."),
         click.argument("ids", nargs=-1),
     ):
         command = option(command)

@@ -16,7 +16,7 @@ from lakehouse.session import build_session
 from lakehouse.settings import Settings
 from lakehouse.spark_conf import short_lived, spark_conf
 from lakehouse.tables import SILVER_CAPTURED, STREAMS, UNMERGED
-from streaming import inspection, quarantine_desk, quarantine_requests, queries
+from streaming import inspection, quarantine_desk, quarantine_requests, queries, unmerged
 from streaming.bronze_writer import BronzeStream
 from streaming.quarantine_requests import Answer, Kind, Request
 from streaming.quarantine_selection import Selection
@@ -67,14 +67,18 @@ def ask(
 ) -> Iterator[str]:
     """Have it done, and yield lines that say what became of each row.
 
-    Raises `NoSuchRow`, `BadCondition`, `RequestWaits` or `RequestFailed`. Ctrl-C takes back what nobody answered.
+    Raises `NoSuchRow`, `BadCondition`, `RejectedByMerge`, `RequestWaits` or `RequestFailed`. Ctrl-C takes back what
+    nobody answered.
     """
     selection = Selection(tuple(ids), tuple(where))
     selection.check()
-    chosen = _streams(settings, ids, stream)
-    made = [
-        Request(quarantine_requests.new_id(), name, kind, selection, requested_by, why, is_dry_run) for name in chosen
+    chosen = [
+        Request(quarantine_requests.new_id(), name, kind, selection, requested_by, why, is_dry_run)
+        for name in _holders(settings, kind, ids, stream)
     ]
+    for request in (one for one in chosen if one.stream in UNMERGED):
+        yield from _lines(request, unmerged.discard(_session(settings), settings, request))
+    made = [one for one in chosen if one.stream in STREAMS]
     for request in made:
         quarantine_requests.submit(settings, request)
     try:
@@ -83,21 +87,24 @@ def ask(
         for request in made:
             quarantine_requests.withdraw(settings, request)
         raise
-    if not made:
+    if not chosen:
         yield "No rejected row is meant."
     yield from (line for request in made for line in _lines(request, answers[request.stream]))
     if troubles := [f"{name}: {one.trouble}" for name, one in answers.items() if one.trouble]:
         raise RequestFailed(troubles)
 
 
-def _streams(settings: Settings, ids: Sequence[str], stream: str | None) -> list[str]:
-    """The streams that hold rows which may be meant."""
+def _holders(settings: Settings, kind: Kind, ids: Sequence[str], stream: str | None) -> list[str]:
+    """The streams, and the merges, that hold rejected rows which may be meant."""
     if ids:
-        holders = {inspection.stream_of(settings, one) for one in ids}
-        if unmerged := sorted(holders & set(UNMERGED)):
-            raise RejectedByMerge(unmerged)
-        return sorted(holders & {stream or one for one in STREAMS})
-    return [one for one in STREAMS if stream in (None, one) and inspection.has_rows(settings, one)]
+        found = {inspection.stream_of(settings, one) for one in ids} & {stream or one for one in (*STREAMS, *UNMERGED)}
+    else:
+        # Without a word about them a replay means the rows of the streams.
+        named = (*STREAMS, *UNMERGED) if stream or kind == "discard" else STREAMS
+        found = {one for one in named if stream in (None, one) and inspection.has_rows(settings, one)}
+    if kind == "replay" and (by_merge := sorted(found & set(UNMERGED))):
+        raise RejectedByMerge(by_merge)
+    return sorted(found)
 
 
 def _answers(settings: Settings, made: Sequence[Request]) -> dict[str, Answer]:

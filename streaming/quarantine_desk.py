@@ -13,6 +13,7 @@ from lakehouse import metrics
 from lakehouse.lease import Held
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
+from lakehouse.tables import SILVER_CAPTURED
 from streaming import quarantine_requests, quarantine_standing, replay
 from streaming.bronze_writer import BronzeStream
 from streaming.quarantine_requests import Answer, Request
@@ -89,7 +90,7 @@ def _run(
         served = _served(spark, settings, streams, registry, held)
         is_due = time.monotonic() - measured_at > MEASURE_SECONDS
         if settings.metrics_port and (served or is_due):
-            measure(settings, [one.spec.table for one in streams])
+            measure(settings, measured(streams))
             measured_at = time.monotonic()
         if stopping.wait(POLL_SECONDS):
             return
@@ -111,8 +112,14 @@ def _served(
         return 0
 
 
+def measured(streams: Sequence[BronzeStream]) -> list[str]:
+    """The streams, and the merges that read what they write: a night is over before anybody could look at its page."""
+    names = [one.spec.table for one in streams]
+    return [*names, *(table.rejects for table in SILVER_CAPTURED if table.changes.table in names)]
+
+
 def measure(settings: Settings, streams: Sequence[str]) -> None:
-    """Tell the metrics page how many rows of each stream are open, and since when, by reason."""
+    """Tell the metrics page how many rejected rows of each stream (or merge) are open, and since when, by reason."""
     for stream in streams:
         try:
             metrics.quarantine_backlog(stream, quarantine_standing.backlog(settings, stream))

@@ -15,6 +15,7 @@ from lakehouse.tables import BRONZE, CLICK_EVENTS, quarantine_of, quarantine_out
 
 OPEN, REPLAYED, DISCARDED, STILL_BAD = "open", "replayed", "discarded", "still_bad"
 SPECS = {spec.table: spec for spec in BRONZE}
+"""What no merge could place has none: it is in Bronze all the time, and its outcomes alone tell where it stands."""
 STANDING = """
 with decided as (
     select quarantine_id,
@@ -52,11 +53,12 @@ def _sql(stream: str) -> str:
 def read(spark: SparkSession, settings: Settings, stream: str) -> DataFrame:
     """The rejected rows of a stream with `status`, `reasons_now`, `attempts` and the moments behind them.
 
-    All three tables must exist.
+    All its tables must exist.
     """
     rejected = delta_io.read(spark, quarantine_of(stream), settings)
     outcomes = delta_io.read(spark, quarantine_outcomes_of(stream), settings)
-    bronze = delta_io.read(spark, SPECS[stream], settings)
+    spec = SPECS.get(stream)
+    bronze = delta_io.read(spark, spec, settings) if spec else spark.sql(NOTHING_IN_BRONZE)
     return spark.sql(_sql(stream), rejected=rejected, outcomes=outcomes, bronze=bronze)
 
 
@@ -64,7 +66,6 @@ def connect(settings: Settings, stream: str) -> DuckDBPyConnection | None:
     """A DuckDB connection with the same as a view `standing`, the outcomes as `outcomes` and the rows of Bronze that
     came back as `came_back`; None where no row of the stream was ever rejected.
     """
-    # What no merge could place is in Bronze all the time: its outcomes alone tell where it stands.
     spec = SPECS.get(stream)
     names = [quarantine_of(stream).name, quarantine_outcomes_of(stream).name, *([spec.name] if spec else [])]
     if direct_read.open_table(settings, names[0]) is None:
