@@ -248,7 +248,9 @@ def test_doubled_and_extra_rows_are_made_anew_from_bronze_by_the_command(
     change(orders, 32)
     add(orders, 33)
     location = orders.detail().collect()[0]["location"]
-    revived = orders.toDF().where(F.col("order_id") == FIRST + 34).withColumn("order_id", F.lit(FIRST + 7))
+    revived = (
+        orders.toDF().where(F.col("order_id") == FIRST + 34).withColumn("order_id", F.lit(FIRST + 7).cast("bigint"))
+    )
     revived.write.format("delta").mode("append").save(location)
     repaired = CliRunner().invoke(reconcile_commands.reconcile, ["--table", "orders", "--repair"], obj=lake)
     assert repaired.exit_code == 0, repaired.output
