@@ -155,15 +155,22 @@ def _filled(rows: DataFrame, table: CapturedTable) -> DataFrame:
 
 def _carried(rows: DataFrame, table: CapturedTable) -> DataFrame:
     """A row that got another key is an insert beside a delete at the same LSN: it takes the large values along."""
-    takers = rows.where((F.col("op") == "c") & F.col("_left_out").isNotNull())
-    waiting = takers.count()
+    waiting = _waiting(rows)
     while waiting:
         rows = _move(rows, table).localCheckpoint()
-        left = rows.where((F.col("op") == "c") & F.col("_left_out").isNotNull()).count()
+        left = _waiting(rows)
         if left == waiting:
             break
         waiting = left
     return rows
+
+
+def _waiting(rows: DataFrame) -> int:
+    """How many values rows with a new key still lack."""
+    takers = rows.where((F.col("op") == "c") & F.col("_left_out").isNotNull())
+    found = takers.agg(F.coalesce(F.sum(F.size("_left_out")), F.lit(0))).first()
+    assert found is not None
+    return int(found[0])
 
 
 def _move(rows: DataFrame, table: CapturedTable) -> DataFrame:

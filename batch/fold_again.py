@@ -8,19 +8,20 @@ each table. The live one comes last, as in a merge; a crash before it leaves the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from batch import fold, incarnations, merge_input, merge_memory
+from batch.heads import Silver
 from batch.left_out import large_columns
 from batch.merge import truncates_of
 from batch.merge_scope import Past
-from lakehouse import delta_io, lease
+from lakehouse import lease
+from lakehouse.edit import Edit
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
-from lakehouse.tables import CapturedTable, TableSpec
+from lakehouse.tables import CapturedTable
 
 log = get_logger(__name__)
 WAIT_SECONDS = 3600.0
@@ -33,21 +34,21 @@ def fold_again(
     """Make the rows of these keys anew from what the merges have taken of Bronze: live, deleted and history; returns
     how many of the keys are live then. A key that Bronze never saw has no row.
 
-    Safe to call again. Raises `LeaseHeld` and `TableMissing`.
+    Safe to call again. Raises `LeaseHeld`, `TableChanged` and `TableMissing`.
     """
     if not keys:
         return 0
     wanted = spark.createDataFrame(list(keys), table.key_type)
     with lease.hold(lease.of_silver(table.name), settings, WAIT_SECONDS):
+        silver = Silver.of(spark, settings, table)
         states = _states(spark, settings, table, wanted)
         now = F.current_timestamp()
         newest = fold.newest(states, table).withColumn("_merged_at", now).localCheckpoint()
         live, gone = newest.where("not is_gone"), newest.where("is_gone")
-        _replace(settings, table, table.deleted, gone.withColumn("_deleted_at", F.col("_source_at")), wanted)
-        if table.has_history:
-            spans = fold.intervals(states, table).withColumn("_merged_at", now)
-            _replace(settings, table, table.history, spans, wanted)
-        _replace(settings, table, table.silver, live, wanted)
+        _replace(silver.deleted, gone.withColumn("_deleted_at", F.col("_source_at")), wanted)
+        if silver.history is not None:
+            _replace(silver.history, fold.intervals(states, table).withColumn("_merged_at", now), wanted)
+        _replace(silver.live, live, wanted)
         alive = live.count()
     log.info("keys_folded_again", table=table.name, keys=len(keys), live=alive)
     return alive
@@ -64,14 +65,8 @@ def _states(spark: SparkSession, settings: Settings, table: CapturedTable, wante
     return states.join(wanted, on=list(table.keys), how="left_semi").localCheckpoint()
 
 
-def _replace(settings: Settings, table: CapturedTable, spec: TableSpec, rows: DataFrame, keys: DataFrame) -> None:
+def _replace(edit: Edit, rows: DataFrame, keys: DataFrame) -> None:
     """Let a table hold these rows of the keys and no others, in one commit."""
-    removals = keys.withColumn("_does", F.lit("remove"))
-    inserts = rows.select(*spec.columns, F.lit("insert").alias("_does"))
-    changes = inserts.unionByName(removals, allowMissingColumns=True).localCheckpoint()
-    same_key = reduce(Column.__and__, [F.col(f"row.{key}") == F.col(f"change.{key}") for key in table.keys])
-    columns: dict[str, str | Column] = {name: F.col(f"change.{name}") for name in spec.columns}
-    held = delta_io.table(keys.sparkSession, spec, settings).alias("row")
-    # One removal takes any number of rows of its key; an insert meets none of them.
-    merge = held.merge(changes.alias("change"), same_key & (F.col("change._does") == "remove")).whenMatchedDelete()
-    merge.whenNotMatchedInsert(condition="change._does = 'insert'", values=columns).execute()
+    edit.take_away(edit.rows().join(keys, on=keys.columns, how="left_semi"))
+    edit.write(rows.select(*edit.columns))
+    edit.commit({})

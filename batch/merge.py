@@ -6,35 +6,24 @@ may be there alone after a crash, and no reader of the live table sees anything 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from batch import fold, incarnations, merge_memory, merge_write, unmergeable
 from batch.change_order import positioned
+from batch.heads import Silver, as_events
 from batch.left_out import large_columns
 from batch.merge_input import Input
 from batch.merge_memory import Memory
-from batch.merge_scope import Past, Scope, as_events, decide, heads, touched_keys
-from lakehouse import delta_io
+from batch.merge_scope import Past, Scope, decide, touched_keys
+from batch.merge_write import Folded
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
 
 log = get_logger(__name__)
-PLACE = ["_topic", "_partition", "_offset"]
-
-
-@dataclass(frozen=True)
-class Folded:
-    """The states of all rows that a merge touches."""
-
-    states: DataFrame
-    anew: DataFrame | None
-    """The keys whose states come from all of Bronze; None where there is none. The others go on from their heads."""
-    heads: DataFrame
-    """What Silver holds of all these keys."""
 
 
 def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: Input) -> None:
@@ -42,7 +31,8 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
     opened = incarnations.require(spark, settings, taken.incarnations)
     placed = positioned(taken.changes, table, opened)
     touched = touched_keys(placed.where("_reasons is null"), table).localCheckpoint()
-    held = heads(spark, settings, table, touched)
+    silver = Silver.of(spark, settings, table)
+    held = silver.heads(touched)
     good, quarantined = placed.where("_reasons is null"), 0
     if taken.unmergeable or (taken.memory.horizon is not None and not taken.is_again):
         judged = _without_forgotten(placed, held, taken.memory, table)
@@ -53,14 +43,14 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
     memory = _next(taken, good)
     past = Past(taken.bronze, table, opened)
     if taken.has_truncates or not memory.is_whole:
-        folded = _all(spark, settings, table, past, memory)
+        folded = _all(silver, past, memory)
     else:
-        had_moved_rows = taken.memory.has_moved_rows
-        folded = _touched(spark, settings, table, good, scope, past, memory, had_moved_rows)
+        takers = past.takers_from(good) if taken.memory.has_moved_rows else None
+        folded = _touched(silver, good, scope, past, memory, takers)
     counts = {"events": taken.count, "refolded_keys": scope.anew_count, "quarantined": quarantined}
     merge_memory.remember(spark, table, settings, memory, **counts)
     log.info("merge_begins", table=table.silver.name, merge=memory.merge, **counts)
-    merge_write.write(spark, settings, table, folded.states, folded.heads, folded.anew, memory.merge)
+    merge_write.write(silver, folded, memory.merge)
 
 
 def _next(taken: Input, good: DataFrame) -> Memory:
@@ -95,20 +85,13 @@ def truncates_of(spark: SparkSession, memory: Memory, table: CapturedTable) -> D
 
 
 def _touched(
-    spark: SparkSession,
-    settings: Settings,
-    table: CapturedTable,
-    good: DataFrame,
-    scope: Scope,
-    past: Past,
-    memory: Memory,
-    had_moved_rows: bool,
+    silver: Silver, good: DataFrame, scope: Scope, past: Past, memory: Memory, takers: DataFrame | None
 ) -> Folded:
     """The touched keys: most go on from their heads, the others are folded anew from all of Bronze."""
+    table, spark = silver.table, silver.live.spark
     new = fold.events(good, table)
     held = as_events(scope.heads)
     truncates = truncates_of(spark, memory, table)
-    takers = past.takers_from(good) if had_moved_rows else None
     if not scope.anew_count and takers is None:
         states = fold.states(new.unionByName(held), table, truncates, scope.has_gaps)
         return Folded(states, None, scope.heads)
@@ -117,21 +100,33 @@ def _touched(
     going_on = new.unionByName(held).join(anew, on=keys, how="left_anti")
     states = fold.states(going_on.unionByName(past.of(anew)), table, truncates, bool(large_columns(table)))
     touched = going_on.select(*keys).unionByName(anew).distinct()
-    return Folded(states, anew, heads(spark, settings, table, touched))
+    return Folded(states, anew, silver.heads(touched))
 
 
-def _all(spark: SparkSession, settings: Settings, table: CapturedTable, past: Past, memory: Memory) -> Folded:
+def _all(silver: Silver, past: Past, memory: Memory) -> Folded:
     """All keys: a truncate ends each row that is older, wherever it stands in the order of arrival, and what an attempt
     that was cut off has left in the history is not known.
     """
+    table, keys, heads = silver.table, list(silver.table.keys), silver.heads(None)
     known = past.of(None)
-    every_head = heads(spark, settings, table, None)
-    only_in_silver = as_events(every_head).join(
-        known.select(*table.keys).distinct(), on=list(table.keys), how="left_anti"
-    )
+    in_history = None if silver.history is None else silver.history.rows().select(*keys)
+    if memory.horizon is not None:
+        forgotten = _forgotten(known, heads, memory.horizon, table)
+        known = known.join(forgotten, on=keys, how="left_anti")
+        in_history = in_history.join(forgotten, on=keys, how="left_anti") if in_history is not None else None
+    only_in_silver = as_events(heads).join(known.select(*keys).distinct(), on=keys, how="left_anti")
     events = known.unionByName(only_in_silver)
-    states = fold.states(events, table, truncates_of(spark, memory, table), bool(large_columns(table)))
-    keys = events.select(*table.keys)
-    if table.has_history:
-        keys = keys.unionByName(delta_io.read(spark, table.history, settings).select(*table.keys))
-    return Folded(states, keys.distinct().localCheckpoint(), every_head)
+    truncates = truncates_of(silver.live.spark, memory, table)
+    states = fold.states(events, table, truncates, bool(large_columns(table)))
+    touched = events.select(*keys)
+    if in_history is not None:
+        touched = touched.unionByName(in_history)
+    return Folded(states, touched.distinct().localCheckpoint(), heads)
+
+
+def _forgotten(known: DataFrame, heads: DataFrame, horizon: Row, table: CapturedTable) -> DataFrame:
+    """The keys that Silver does not know any more and that have no change above the purge horizon."""
+    keys = list(table.keys)
+    absent = known.join(heads.select(*keys), on=keys, how="left_anti")
+    last = absent.groupBy(*keys).agg(F.max("_position").alias("_last"))
+    return last.where(F.col("_last") <= merge_memory.literal(horizon)).select(*keys).localCheckpoint()

@@ -10,15 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from batch.change_order import is_first_after_snapshot, is_snapshot_row, positioned
-from batch.fold import GONE_HEAD, HEAD, events
+from batch.fold import HEAD, events
 from batch.left_out import large_columns, names_left_out
 from batch.unmergeable import reasons
-from lakehouse import delta_io
-from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
 
 FEW_KEYS = 200
@@ -38,40 +36,6 @@ class Scope:
     """Whether a change of the other keys leaves values out."""
 
 
-def heads(spark: SparkSession, settings: Settings, table: CapturedTable, keys: DataFrame | None) -> DataFrame:
-    """What Silver holds of these keys (None: of all), as events of the fold: one row for each, live or deleted, with
-    `_is_remembered`: whether the deleted ones have a row of it.
-
-    It is read at once and kept, so that it stays what it was when the merge writes the tables that it comes from.
-    """
-    rest = ("_position", "_offset", "_source_at")
-
-    def held(rows: DataFrame, op: str) -> DataFrame:
-        found = rows if keys is None else rows.join(keys, on=list(table.keys), how="left_semi")
-        left_out = F.col("_unresolved_columns").alias("_left_out")
-        return found.select(*table.keys, F.lit(op).alias("op"), *table.values, left_out, *rest)
-
-    live = held(delta_io.read(spark, table.silver, settings), HEAD)
-    gone = held(delta_io.read(spark, table.deleted, settings), GONE_HEAD)
-    # A merge that was cut off has remembered its deletes and not taken the rows away: the live table is the truth, and
-    # the next merge reads those deletes again.
-    of_key = Window.partitionBy(*table.keys)
-    live_first = of_key.orderBy(F.col("op") == GONE_HEAD, F.col("_position").desc())
-    ranked = live.unionByName(gone).withColumns(
-        {
-            "_rank": F.row_number().over(live_first),
-            "_is_remembered": F.bool_or(F.col("op") == GONE_HEAD).over(of_key),
-        }
-    )
-    # A cache would not do: Spark reads it again when a table behind it changes.
-    return ranked.where("_rank = 1").drop("_rank").localCheckpoint()
-
-
-def as_events(held: DataFrame) -> DataFrame:
-    """`heads` as events of the fold and nothing else."""
-    return held.drop("_is_remembered")
-
-
 def touched_keys(changes: DataFrame, table: CapturedTable) -> DataFrame:
     """The keys of positioned changes, with what decides how they are merged."""
     left_out = names_left_out(table).isNotNull()
@@ -82,6 +46,7 @@ def touched_keys(changes: DataFrame, table: CapturedTable) -> DataFrame:
         F.bool_or((F.col("op") == "c") & left_out).alias("_is_moved"),
         F.bool_or(is_first_after_snapshot()).alias("_is_first"),
         F.bool_or(is_snapshot_row() & F.col("commit_lsn").isNull()).alias("_is_read"),
+        F.bool_or(is_snapshot_row() & (F.col("snapshot") == "incremental")).alias("_is_asked_for"),
     )
 
 
@@ -96,9 +61,13 @@ def decide(touched: DataFrame, held: DataFrame, table: CapturedTable, all_anew: 
     is_late = F.coalesce(F.col("_first") <= F.col("_head"), F.lit(False))
     is_unknown = F.col("_has_gaps") & ~F.coalesce(F.col("_is_whole"), F.lit(False))
     # The place of a change that had no commit before it may depend on a snapshot's row that comes only now.
-    had_no_commit = F.col("_head")["is_change"] & (F.col("_head")["commit_lsn"] == F.col("_head")["lsn"])
+    had_no_commit = F.col("_head")["is_change"] & (F.col("_head")["commit_lsn"] >= F.col("_head")["lsn"])
     is_placed = F.col("_is_read") & F.coalesce(had_no_commit, F.lit(False))
-    is_anew = F.lit(all_anew) | is_late | F.col("_is_moved") | F.col("_is_first") | is_unknown | is_placed
+    # Rows are read again where Silver may be wrong: the head is not to be trusted, nor the history behind it.
+    is_asked_for = F.coalesce("_is_asked_for", F.lit(False))
+    is_anew = (
+        F.lit(all_anew) | is_late | F.col("_is_moved") | F.col("_is_first") | is_unknown | is_placed | is_asked_for
+    )
     judged = known.withColumn("_is_anew", is_anew)
     counts = judged.agg(
         F.count_if("_is_anew").alias("anew"),
@@ -155,21 +124,22 @@ class Past:
         left = rows.where((F.col("op") == "d") | ((F.col("op") == "c") & names_left_out(self._table).isNotNull()))
         places = left.select(*place).distinct()
         there = self._bronze.where(F.col("op").isin("c", "d"))
-        if few := _few(places, list(place)):
+        if (few := _few(places, list(place))) is not None:
             there = there.where(F.col("lsn").isin(*{row["lsn"] for row in few}))
         return self._at(there, places)
 
     def _with_keys(self, keys: DataFrame) -> DataFrame:
         rows = self._bronze.where("key is not null")
-        if few := _few(keys, list(self._table.keys)):
+        if (few := _few(keys, list(self._table.keys))) is not None:
             rows = rows.where(reduce(Column.__and__, [_is_among(name, few) for name in self._table.keys]))
         same = [F.col("past.key")[key] == F.col(f"wanted.{key}") for key in self._table.keys]
         return rows.alias("past").join(keys.alias("wanted"), on=same, how="left_semi")
 
 
-def _few(rows: DataFrame, names: list[str]) -> list[Row]:
+def _few(rows: DataFrame, names: list[str]) -> list[Row] | None:
+    """The rows, or None for too many."""
     found = rows.select(*names).limit(FEW_KEYS + 1).collect()
-    return found if len(found) <= FEW_KEYS else []
+    return found if len(found) <= FEW_KEYS else None
 
 
 def _is_among(name: str, few: list[Row]) -> Column:

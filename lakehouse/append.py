@@ -31,6 +31,11 @@ class Append:
         self._files: Any = None
 
     @property
+    def columns(self) -> list[str]:
+        """The declared columns of the table."""
+        return self._spec.columns
+
+    @property
     def version(self) -> int:
         """Number of the table's newest commit when the transaction began."""
         return int(self._transaction.readVersion())
@@ -68,19 +73,29 @@ class Append:
         """
         for application, number in positions.items():
             self._transaction.updateSetTransaction(application, number, self._none())
-        nothing = self._jvm.org.apache.spark.api.python.PythonUtils.toSeq(self._jvm.java.util.ArrayList())
-        files = self._files if self._files is not None else nothing
-        operation = getattr(self._jvm.org.apache.spark.sql.delta, "DeltaOperations$Write")
-        append = self._jvm.org.apache.spark.sql.SaveMode.Append
-        text = self._jvm.scala.Option.apply(metadata)
-        none = self._none()
-        write = operation(append, none, none, text, none, none, none, none, none)
-        version = int(self._transaction.commit(files, write))
+        version = int(self._transaction.commit(self._actions(), self._operation(metadata)))
         self._files = None
         return version
 
+    def _actions(self) -> Any:
+        """What the commit does to files."""
+        return self._files if self._files is not None else self._no_actions()
+
+    def _operation(self, metadata: str) -> Any:
+        """What the table's history says of the commit."""
+        operation = getattr(self._jvm.org.apache.spark.sql.delta, "DeltaOperations$Write")
+        none = self._none()
+        append = self._jvm.org.apache.spark.sql.SaveMode.Append
+        return operation(append, none, none, self._some(metadata), none, none, none, none, none)
+
+    def _no_actions(self) -> Any:
+        return self._jvm.org.apache.spark.api.python.PythonUtils.toSeq(self._jvm.java.util.ArrayList())
+
     def _none(self) -> Any:
         return self._jvm.scala.Option.empty()
+
+    def _some(self, value: Any) -> Any:
+        return self._jvm.scala.Option.apply(value)
 
 
 class KnownPositions:

@@ -148,6 +148,11 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     topic.offset += 1
     offset_of_24 = topic.offset
     topic.put("u", 24, 45, commit=None, total="2.00")
+    # 25 -> 26 -> 27: of the two values that it takes along, one was never seen.
+    topic.put("u", 25, 32, note="two keys on", tags=[PLACEHOLDER])
+    for old, lsn in ((25, 33), (26, 34)):
+        topic.put("d", old, lsn)
+        topic.put("c", old + 1, lsn, note=PLACEHOLDER, tags=[PLACEHOLDER])
     # 18: an insert with no key.
     topic.raw(None, json.dumps({"op": "c", "after": {"shop": SHOP, "id": 18} | ROW, "source": {"lsn": 9}}).encode())
     applied = [apply_changes(spark, topic.take(spark), INVOICES, base)]
@@ -186,7 +191,7 @@ def _read(spark: SparkSession, base: Path) -> tuple[Any, ...]:
 
 
 def test_each_record_is_accounted_for(lake: Lake) -> None:
-    assert lake.applied[0] == Applied(records=31, changes=26, rejected=4, tombstones=1)
+    assert lake.applied[0] == Applied(records=36, changes=31, rejected=4, tombstones=1)
 
 
 def test_types_arrive_as_they_were_sent(lake: Lake) -> None:
@@ -229,6 +234,10 @@ def test_a_late_change_of_the_old_key_corrects_the_new_one(lake: Lake) -> None:
 
 def test_a_row_whose_old_key_is_deleted_later_gets_what_it_took_along(lake: Lake) -> None:
     assert (lake.live[22]["note"], lake.live[22]["_unresolved_columns"]) == ("before the move", None)
+
+
+def test_a_row_that_moves_twice_takes_along_what_is_known_of_it(lake: Lake) -> None:
+    assert (lake.live[27]["note"], lake.live[27]["_unresolved_columns"]) == ("two keys on", ["tags"])
 
 
 def test_a_decimal_that_is_sent_as_a_number_keeps_its_digits(lake: Lake) -> None:

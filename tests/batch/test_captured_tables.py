@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from change_logs import THINGS, Event
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from table_rows import frame
 
 from batch import captured_tables, merge_write, unmergeable
@@ -140,6 +141,51 @@ def test_a_restored_source_is_merged_when_an_operator_has_opened_it(night: Night
     open_next(night.spark, night.settings, "system/2", "restored from the backup of the night")
     night.merge()
     assert night.live() == {1: "after"}, "a lower LSN of the next life is newer"
+
+
+@pytest.mark.parametrize("damage", ["lost", "changed", "doubled"])
+def test_a_row_that_was_asked_for_again_mends_the_live_table_and_leaves_the_history(night: Night, damage: str) -> None:
+    night.land(event("c", 1, 10), event("u", 1, 11, note="y"), event("c", 2, 12))
+    night.merge()
+    live = delta_io.table(night.spark, THINGS.silver, night.settings)
+    if damage == "lost":
+        live.delete("id = 1")
+    elif damage == "changed":
+        live.update("id = 1", {"note": F.lit("nobody wrote this")})
+    else:
+        delta_io.append(live.toDF().where("id = 1").localCheckpoint(), THINGS.silver, night.settings)
+    night.land(event("r", 1, 30, note="y", commit_lsn=25), snapshot="incremental")
+    night.merge()
+    assert night.live() == {1: "y", 2: "x"}
+    assert night.is_what_bronze_gives()
+
+
+def test_a_snapshot_that_is_repeated_late_does_not_win_over_a_change_that_it_did_not_see(night: Night) -> None:
+    first, repeated = event("r", 1, 100, commit_lsn=None), event("r", 1, 200, commit_lsn=None)
+    # Open beside both snapshots: the row of each stands before it in the topic.
+    change = event("u", 1, 90, note="open beside both", commit_lsn=None)
+    night.land(replace(first, offset=0), replace(change, offset=2))
+    night.merge()
+    night.land(replace(repeated, offset=1), _replayed_at=datetime(2026, 11, 24, 9, 0, 0))
+    night.merge()
+    assert night.live() == {1: "open beside both"}
+    assert night.is_what_bronze_gives()
+
+
+def test_a_truncate_brings_back_nothing_that_was_forgotten(night: Night) -> None:
+    night.land(event("c", 1, 10), event("d", 1, 20), event("c", 2, 30))
+    night.merge()
+    forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24))
+    night.land(event("c", 3, 12, offset=40), event("t", 0, 5, offset=41), event("u", 2, 50, note="y"))
+    night.merge()
+    assert night.live() == {2: "y"}, "the change of 3 waits in the quarantine"
+    assert delta_io.read(night.spark, THINGS.deleted, night.settings).count() == 0
+    history = delta_io.read(night.spark, THINGS.history, night.settings).collect()
+    assert sorted((row["id"], row["note"], row["is_current"]) for row in history) == [
+        (1, "x", False),
+        (2, "x", False),
+        (2, "y", True),
+    ]
 
 
 def test_below_the_purge_horizon_a_change_of_an_absent_key_can_not_be_placed(night: Night) -> None:
