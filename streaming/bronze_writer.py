@@ -123,12 +123,15 @@ class BronzeWriter:
             mark = Mark(self._mark, number)
             expanded = self._stream.expand(frame, mark) if self._stream.expand else None
             judged, counts = self._write(append, expanded.frame if expanded else frame, batch)
-            aside = judged.where(~is_good()).persist(StorageLevel.MEMORY_AND_DISK) if counts.aside else None
+            kept = (self._stream, self._settings)
+            is_ahead = rejected.is_ahead(spark, *kept, batch.ranges, batch.logs, self._quarantine)
+            is_aside = counts.aside or is_ahead
+            aside = judged.where(~is_good()).persist(StorageLevel.MEMORY_AND_DISK) if is_aside else None
             try:
                 entry = self._balance(expanded, batch, counts, rejected.by_name(aside) if aside else [], started)
-                if aside and entry.rows_quarantined:
+                if aside and (entry.rows_quarantined or is_ahead):
                     self._held.require()
-                    rejected.commit(aside, self._stream, self._settings, entry, batch.logs, self._quarantine)
+                    rejected.commit(aside, *kept, entry, batch.logs, self._quarantine)
                     reach("between_targets")
                 if expanded:
                     self._held.require()
