@@ -42,8 +42,8 @@ class Entry:
     batch_id: int
     ranges: tuple[OffsetRange, ...]
     rows_promised: int
-    """Rows that the promised ranges hold if they have no holes; for clicks, objects expand to rows: equals
-    rows_read.
+    """Rows that the promised ranges hold if they have no holes; for clicks, whose objects expand to rows: those that
+    their readers counted, and the holes.
     """
     rows_read: int
     rows_written: int
@@ -51,7 +51,7 @@ class Entry:
     """Rows per list of reasons, joined by `+` where a row has several."""
     filtered: dict[str, int] = field(default_factory=dict)
     offset_holes: int = 0
-    """Offsets that held no row by the log's design (transaction markers, compaction)."""
+    """Offsets that held no record by the log's design (transaction markers, compaction)."""
     first_event_at: str | None = None
     last_event_at: str | None = None
     code_version: str = ""

@@ -23,8 +23,9 @@ from lakehouse.ledger_entry import Entry
 from lakehouse.positions import CLOSED, Place
 from lakehouse.settings import Settings
 from lakehouse.tables import INVENTORY_EVENTS, quarantine_of
-from streaming import bronze_writer, checkpoint, inventory_events
+from streaming import bronze_writer, checkpoint, inventory_events, witness
 from streaming.bronze_writer import BronzeStream, BronzeWriter
+from streaming.expansion import Expanded, Taken, TakenObject
 from streaming.rejected import BatchChanged
 from streaming.writer_schemas import Registry, WriterSchemas
 
@@ -50,7 +51,7 @@ class Ground:
 
     def __post_init__(self) -> None:
         self.patch.setattr(bronze_writer, "TopicLogs", lambda _: self)
-        self.patch.setattr(bronze_writer, "committed_records", self._witness)
+        self.patch.setattr(witness, "committed_records", self._witness)
         delta_io.ensure(self.spark, INVENTORY_EVENTS, self.settings)
         self.begin_checkpoint()
 
@@ -192,7 +193,8 @@ def test_rejected_rows_of_an_earlier_topic_are_not_those_of_a_batch_that_was_cut
 
 
 def test_fewer_records_than_promised_are_not_committed(ground: Ground) -> None:
-    with pytest.raises(BatchDoesNotBalance, match="promise 6 rows and 5 were found"):
+    ground.told_by_witness = 6
+    with pytest.raises(BatchDoesNotBalance, match=r"6 rows and 5 were found \(as counted by a second"):
         ground.run(6, [0, 1, 2, 3, 5], rejects=[1])
     ground.assert_nothing_is_there()
     assert ground.quarantine() == []
@@ -220,3 +222,26 @@ def test_a_witness_that_counts_otherwise_stops_the_batch(ground: Ground) -> None
     ground.told_by_witness = 4
     ground.run(8, [0, 1, 3, 4])
     assert ground.entries()[0].offset_holes == 4
+
+
+def test_offsets_that_hold_no_record_for_a_second_client_either_are_holes(ground: Ground) -> None:
+    ground.told_by_witness = 4
+    ground.run(6, [0, 1, 3, 4], rejects=[1])
+    assert (ground.bronze(), ground.quarantine()) == ([0, 3, 4], [1])
+    assert [(one.rows_promised, one.rows_read, one.offset_holes) for one in ground.entries()] == [(6, 4, 2)]
+
+
+def test_a_batch_of_nothing_but_transaction_markers_is_passed(ground: Ground) -> None:
+    ground.told_by_witness = 0
+    ground.run(2, [])
+    ground.run(3, [2], number=1)
+    assert ground.bronze() == [2]
+
+
+def test_holes_among_notifications_are_no_lines_of_objects(ground: Ground) -> None:
+    ground.told_by_witness = 2
+    objects = Taken((TakenObject("s3://landing/a", "etag", 9, 5, "read"),))
+    ground.changes = {"expand": lambda frame, _: Expanded(frame, 2, lambda: objects, lambda _: None)}
+    ground.run(3, [0, 1, 2, 3, 4])
+    assert [(one.rows_promised, one.rows_read, one.offset_holes) for one in ground.entries()] == [(6, 5, 1)]
+    assert ground.entries()[0].balances
