@@ -39,10 +39,11 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
     if found := continuity.gaps(positions, logs):
         if not accepted_gap:
             raise continuity.SourceHasGap(stream.spec.table, found)
-        positions = _pass_over(spark, settings, stream.spec, found, positions, logs, accepted_gap)
+        # Before the gap is written down: a driver that dies between the two finds it again, and may pass over it again.
         if checkpoint.exists(spark, saved):
             kept = checkpoint.set_aside(spark, saved)
             log.warning("checkpoint_set_aside", stream=stream.spec.table, kept_as=kept)
+        positions = _pass_over(spark, settings, stream.spec, found, positions, logs, accepted_gap)
     continuity.require_all_there(stream.spec.table, positions, logs, stream.keeps_partitions)
     if checkpoint.exists(spark, saved) or not positions:
         return None
