@@ -34,7 +34,7 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
     Raises `SourceHasGap` when the source lacks what Bronze needs next and nobody accepted that, and `PartitionsGrew`.
     """
     logs = TopicLogs(settings).describe(stream.topics)
-    positions = bronze_positions.places(Append(spark, stream.spec, settings).positions())
+    positions = continuity.positions(Append(spark, stream.spec, settings).positions(), logs)
     saved = checkpoint.location(stream.spec, settings)
     if found := continuity.gaps(positions, logs):
         if not accepted_gap:
@@ -100,7 +100,7 @@ def _pass_over(
     moved: dict[str, int] = {}
     after = dict(positions)
     for gap in found:
-        moved[gap.place.application] = bronze_positions.CLOSED
+        moved[gap.place.application] = bronze_positions.closed(gap.position)
         del after[gap.place]
         if gap.place.topic in logs:
             now = replace(gap.place, topic_id=logs[gap.place.topic].topic_id)

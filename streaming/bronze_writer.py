@@ -151,7 +151,7 @@ class BronzeWriter:
     def _is_committed(self, append: Append, batch: _Batch) -> bool:
         """Whether Bronze holds this batch already. Raises when the batch does not continue what Bronze holds."""
         applications = self._bronze.at(append)
-        positions = bronze_positions.places(applications)
+        positions = continuity.positions(applications, batch.logs)
         continuity.require_all_there(self._stream.spec.table, positions, batch.logs, self._stream.keeps_partitions)
         is_marked = applications.get(self._mark, -1) >= batch.number
         if is_marked and positions == continuity.ends(batch.ranges, batch.logs):

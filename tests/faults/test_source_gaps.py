@@ -127,10 +127,12 @@ def test_a_topic_that_was_made_again_while_the_stream_runs_is_seen_by_the_next_b
     assert len(entries(streamed.settings)) == 1
 
 
-def test_a_log_that_ends_below_the_position_stops_the_stream(spark: SparkSession, streamed: InventoryTopic) -> None:
+def test_a_topic_that_was_made_again_and_is_shorter_stops_the_stream(
+    spark: SparkSession, streamed: InventoryTopic
+) -> None:
     remake(streamed)
     streamed.send(5)
-    with pytest.raises(SourceHasGap):
+    with pytest.raises(SourceHasGap, match="deleted and made again"):
         catch_up(spark, streamed)
     assert len(entries(streamed.settings)) == 1
 
@@ -173,6 +175,14 @@ def test_another_topic_in_the_settings_is_refused(spark: SparkSession, streamed:
     other.send(5)
     with pytest.raises(SourceHasGap, match="does not read this topic any more"):
         catch_up(spark, other)
+
+
+def test_settings_that_come_back_to_a_topic_double_nothing(spark: SparkSession, streamed: InventoryTopic) -> None:
+    other = InventoryTopic(streamed.settings.model_copy(update={"inventory_topic": f"{streamed.name}-3"}), 1)
+    catch_up(spark, other, "by mistake")
+    streamed.send(10)
+    catch_up(spark, streamed, "back again")
+    assert_all_is_there_once(streamed)
 
 
 def test_a_second_driver_of_one_table_refuses_to_start(spark: SparkSession, topic: InventoryTopic) -> None:

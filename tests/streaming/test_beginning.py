@@ -58,6 +58,24 @@ def start(spark: SparkSession, settings: Settings, monkeypatch: pytest.MonkeyPat
     return start
 
 
+def test_a_topic_to_which_the_settings_come_back_goes_on_where_bronze_left_it(start: Start) -> None:
+    start.read("a", up_to=22)
+    assert start("b", "by mistake") is None
+    start.read("b", up_to=4)
+    assert start("a", "back again") == {"a": {0: 22}}
+    start.read("a", up_to=25)
+    assert start("b", "the new one after all") == {"b": {0: 4}}
+
+
+def test_a_topic_that_comes_back_without_what_is_needed_has_a_gap(start: Start) -> None:
+    start.read("a", up_to=22)
+    start("b", "by mistake")
+    start.logs["a"] = TopicLog("id/a", {0: 25}, {0: 30})
+    with pytest.raises(SourceHasGap, match="Bronze ended at offset 22, but the log begins at 25"):
+        start("a")
+    assert start("a", "too late") == {"a": {0: 25}}
+
+
 def test_a_log_that_lost_its_end_is_passed_over_where_it_ends(start: Start) -> None:
     start.read("a", up_to=40)
     with pytest.raises(SourceHasGap, match="Bronze ended at offset 40, but the log ends at 30"):
