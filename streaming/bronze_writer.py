@@ -58,6 +58,8 @@ class BronzeStream:
     """Whether a key's records are ordered by their place in one partition: then the topic may get no more of them."""
     is_awaited: bool = False
     """Whether somebody waits for its rows now, so that its batches follow each other quickly."""
+    offsets_per_batch: int | None = None
+    """At most so many, where a record stands for more than a row; None: as for all."""
     expand: Callable[[DataFrame, Mark], Expanded] | None = None
     origin: tuple[str, str, str] = ("_topic", "_partition", "_offset")
     originals: Callable[[DataFrame], DataFrame] = kafka_source.originals

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -76,3 +77,18 @@ def test_our_own_error_comes_out_of_a_query_as_its_sentence(kind: str) -> None:
         f"[STREAM_FAILED] Query terminated\nTraceback:\n  File x\n{kind}: The sentence: and the cure.\n  at y"
     )
     assert str(queries._cause("clicks", trouble)) == "The stream clicks stopped itself. The sentence: and the cure."
+
+
+@pytest.mark.parametrize(("group", "at_most"), [("clicks", 2_000), ("inventory", 500_000)])
+def test_a_batch_of_clicks_takes_few_notifications_and_one_of_rows_takes_many(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, group: str, at_most: int
+) -> None:
+    monkeypatch.setattr(queries.beginning, "of", lambda *_: None)
+    monkeypatch.setattr(queries.delta_io, "ensure", lambda *_: None)
+    monkeypatch.setattr(queries, "BronzeWriter", lambda *_: None)
+    spark = MagicMock()
+    reader = spark.readStream.format.return_value.options.return_value
+    reader.option.return_value = reader
+    (stream,) = queries.streams(group, settings)
+    queries.start(spark, settings, stream, MagicMock(), MagicMock(), until_caught_up=True)
+    assert dict(call.args for call in reader.option.call_args_list)["maxOffsetsPerTrigger"] == at_most
