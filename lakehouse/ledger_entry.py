@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 ENTRY = "lakehouse_ledger"
+
+
+def moment(text: str) -> datetime:
+    """A time of an entry, with its zone. One without, as earlier versions wrote it, is in UTC."""
+    found = datetime.fromisoformat(text)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Entry:
     """Offsets that held no record by the log's design (transaction markers, compaction)."""
     first_event_at: str | None = None
     last_event_at: str | None = None
+    """Event times of the good rows, in UTC; see `moment`."""
     code_version: str = ""
     kind: Literal["batch", "gap", "replay"] = "batch"
     reason: str = ""
