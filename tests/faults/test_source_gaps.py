@@ -7,14 +7,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 from inventory_topic import InventoryTopic, bronze_ids, entries, quarantined
 from pyspark.sql import SparkSession
 
 from lakehouse import lease
 from lakehouse.errors import LakehouseError, LeaseHeld
-from lakehouse.kafka_config import client_config
 from lakehouse.kafka_offsets import TopicMissing
 from lakehouse.settings import Settings
 from lakehouse.tables import ALERTS
@@ -54,13 +51,6 @@ def assert_all_is_there_once(topic: InventoryTopic) -> None:
     assert sum(quarantined(topic.settings).values()) == topic.poison
 
 
-def trim(topic: InventoryTopic, before: int) -> None:
-    """What retention does: the log begins later."""
-    admin = AdminClient(client_config(topic.settings))
-    for future in admin.delete_records([TopicPartition(topic.name, 0, before)]).values():
-        future.result(timeout=30)
-
-
 def remake(topic: InventoryTopic) -> None:
     topic.delete()
     topic.create(partitions=1)
@@ -68,7 +58,7 @@ def remake(topic: InventoryTopic) -> None:
 
 def test_retention_that_passed_the_position_stops_the_stream(spark: SparkSession, streamed: InventoryTopic) -> None:
     streamed.send(10)
-    trim(streamed, before=25)
+    streamed.trim(before=25)
     with pytest.raises(SourceHasGap, match=r"Bronze ended at offset 22, but the log begins at 25"):
         catch_up(spark, streamed)
     assert len(entries(streamed.settings)) == 1
@@ -76,7 +66,7 @@ def test_retention_that_passed_the_position_stops_the_stream(spark: SparkSession
 
 def test_an_accepted_gap_is_recorded_and_the_stream_goes_on(spark: SparkSession, streamed: InventoryTopic) -> None:
     streamed.send(10)
-    trim(streamed, before=25)
+    streamed.trim(before=25)
     catch_up(spark, streamed, "the disk of broker 1 was lost")
     gap = next(one for one in entries(streamed.settings) if one.kind == "gap")
     assert [(one.from_offset, one.to_offset) for one in gap.ranges] == [(22, 25)]
@@ -90,7 +80,7 @@ def test_the_low_stock_query_goes_on_behind_an_accepted_gap(spark: SparkSession,
     settings, registry = streamed.settings, Registry(streamed.settings, threading.Event())
     assert low_stock_position(spark, settings, registry) == 22
     streamed.send(10)
-    trim(streamed, before=25)
+    streamed.trim(before=25)
     assert low_stock_position(spark, settings, registry) == 32
 
 
