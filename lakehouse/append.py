@@ -103,18 +103,19 @@ class KnownPositions:
 
     def __init__(self) -> None:
         self._version = -1
-        self._known: dict[str, int] = {}
+        self.newest: dict[str, int] | None = None
+        """As it saw them last, without a look at the table; None before the first look."""
 
     def at(self, append: Append) -> dict[str, int]:
         """Application -> number, as of the version that `append` began at."""
-        if append.version != self._version:
-            self._version, self._known = append.version, append.positions()
-        return self._known
+        if self.newest is None or append.version != self._version:
+            self._version, self.newest = append.version, append.positions()
+        return self.newest
 
     def commit(self, append: Append, moved: Mapping[str, int], metadata: str) -> None:
         """Commit, and remember what it moved."""
         known = self.at(append) | dict(moved)
-        self._version, self._known = append.commit(moved, metadata), known
+        self._version, self.newest = append.commit(moved, metadata), known
 
 
 def _each(sequence: Any) -> Iterator[Any]:

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from lakehouse.errors import LakehouseError, ServiceUnreachable
@@ -18,6 +26,8 @@ from lakehouse.settings import Settings
 
 TIMEOUT_SECONDS = 15.0
 TRIES = 20
+RETRIED = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
+"""What a consumer tells and gets over by itself, if the broker comes back."""
 
 
 class TopicMissing(LakehouseError):
@@ -27,6 +37,17 @@ class TopicMissing(LakehouseError):
         super().__init__(
             f"The broker at {address} has no topic {', '.join(topics)}. Create it (infra/kafka/topics.yaml lists "
             "all), or correct its name in the settings."
+        )
+
+
+class RecordsNotReadable(LakehouseError):
+    """The broker answers and does not hand out the records that are to be counted."""
+
+    def __init__(self, wanted: OffsetRange, error: KafkaError) -> None:
+        super().__init__(
+            f"The records of {wanted} can't be counted: {error.str()}. If this client may not read the topic any more, "
+            "give it the right back. If retention has removed them meanwhile, start again: what is gone is then left "
+            "out, or told as a gap."
         )
 
 
@@ -111,7 +132,7 @@ def committed_records(settings: Settings, ranges: Iterable[OffsetRange]) -> dict
     """How many records each range holds for a reader of committed records; counted by a client of its own.
 
     Ranges of one partition must not overlap. Offsets of transaction markers, of aborted transactions and of compacted
-    records count nothing. Raises `ServiceUnreachable` when the broker stops answering.
+    records count nothing. Raises `ServiceUnreachable` when the broker stops answering, and `RecordsNotReadable`.
     """
     by_partition: dict[tuple[str, int], list[OffsetRange]] = {}
     for one in ranges:
@@ -122,6 +143,8 @@ def committed_records(settings: Settings, ranges: Iterable[OffsetRange]) -> dict
             "group.id": f"witness-{uuid4()}",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            # Else it goes on at the end of the log when a range begins before its beginning, and counts nothing.
+            "auto.offset.reset": "error",
             "isolation.level": "read_committed",
         }
     )
@@ -142,16 +165,26 @@ def _count(consumer: Consumer, ranges: Sequence[OffsetRange], settings: Settings
         return counts
     consumer.assign([TopicPartition(waiting[0].topic, waiting[0].partition, waiting[0].from_offset)])
     while True:
-        # One at a time: asked for many, the client waits for all of them, or for the whole of its timeout.
-        message = consumer.poll(TIMEOUT_SECONDS)
-        if message is None:
-            raise ServiceUnreachable("Kafka", settings.kafka_bootstrap_servers, "Is it up? (`lakehouse status`)")
-        error, offset = message.error(), message.offset() or 0
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:
-            continue
+        message = _next(consumer, waiting[0], settings)
+        is_end, offset = message.error() is not None, message.offset() or 0
         while waiting and offset >= waiting[0].to_offset:
             waiting.pop(0)
-        if error is not None or not waiting:
+        if is_end or not waiting:
             return counts
         if offset >= waiting[0].from_offset:
             counts[waiting[0]] += 1
+
+
+def _next(consumer: Consumer, wanted: OffsetRange, settings: Settings) -> Message:
+    """The next record, or the end of the partition: a message whose error says so."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (left := deadline - time.monotonic()) > 0:
+        # One at a time: asked for many, the client waits for all of them, or for the whole of its timeout.
+        message = consumer.poll(left)
+        error = message.error() if message else None
+        if message is None or (error is not None and error.code() in RETRIED):
+            continue
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            raise RecordsNotReadable(wanted, error)
+        return message
+    raise ServiceUnreachable("Kafka", settings.kafka_bootstrap_servers, "Is it up? (`lakehouse status`)")

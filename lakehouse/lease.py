@@ -1,7 +1,7 @@
 """Leases: one driver at a time writes the tables of a stream, or runs a night.
 
-Where the tables are decides who keeps them: for a folder a file lock in the home, for `s3a://` an object beside the
-tables, so that drivers on two machines are kept apart as well (docs/decisions/0013-lease.md).
+They are kept beside the tables, whatever home, settings or checkpoints a driver has: in a folder as a file lock, on
+`s3a://` as an object, so that drivers on two machines are kept apart as well (docs/decisions/0013-lease.md).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from lakehouse.errors import LeaseHeld, LeaseLost
@@ -23,6 +24,8 @@ POLL_SECONDS = 1.0
 ANSWER_SECONDS = 5
 """A store that does not answer is asked again well before the lease ends."""
 S3 = ("s3a://", "s3://")
+FOLDER = "_leases"
+"""In the warehouse."""
 
 
 class Held(Protocol):
@@ -103,8 +106,8 @@ def _take(lease: Lease, name: str, wait_seconds: float, when_lost: Callable[[], 
 
 def _lease(name: str, settings: Settings) -> Lease:
     if not settings.warehouse.startswith(S3):
-        return FileLease(name, settings.home / "leases")
+        return FileLease(name, Path(settings.warehouse) / FOLDER)
     store = store_of(settings)
     bucket, _, folder = settings.warehouse.partition("://")[2].partition("/")
-    key = f"{folder}/_leases/{name}.json".lstrip("/")
+    key = f"{folder}/{FOLDER}/{name}.json".lstrip("/")
     return StoreLease(name, store, client_of(store, ANSWER_SECONDS), bucket, key, settings.lease_seconds)

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse import delta_io
-from lakehouse.ledger_entry import ENTRY, Entry
+from lakehouse.ledger_entry import ENTRY, Entry, moment
 from lakehouse.settings import Settings
 from lakehouse.tables import BRONZE, LEDGER, TableSpec
 
@@ -46,7 +46,7 @@ def _row(entry: Entry, table_version: int, committed_at: datetime) -> dict[str, 
 
 
 def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    return moment(text) if text else None
 
 
 def project(spark: SparkSession, settings: Settings) -> DataFrame:

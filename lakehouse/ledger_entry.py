@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 ENTRY = "lakehouse_ledger"
+
+
+def moment(text: str) -> datetime:
+    """A time of an entry, with its zone. One without, as earlier versions wrote it, is in UTC."""
+    found = datetime.fromisoformat(text)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,8 @@ class Entry:
     batch_id: int
     ranges: tuple[OffsetRange, ...]
     rows_promised: int
-    """Rows that the promised ranges hold if they have no holes; for clicks, objects expand to rows: equals
-    rows_read.
+    """Rows that the promised ranges hold if they have no holes; for clicks, whose objects expand to rows: those that
+    their readers counted, and the holes.
     """
     rows_read: int
     rows_written: int
@@ -51,9 +58,10 @@ class Entry:
     """Rows per list of reasons, joined by `+` where a row has several."""
     filtered: dict[str, int] = field(default_factory=dict)
     offset_holes: int = 0
-    """Offsets that held no row by the log's design (transaction markers, compaction)."""
+    """Offsets that held no record by the log's design (transaction markers, compaction)."""
     first_event_at: str | None = None
     last_event_at: str | None = None
+    """Event times of the good rows, in UTC; see `moment`."""
     code_version: str = ""
     kind: Literal["batch", "gap", "replay"] = "batch"
     reason: str = ""

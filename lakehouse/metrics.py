@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.samples import Sample
 
 from lakehouse.errors import LakehouseError
-from lakehouse.ledger_entry import Entry
+from lakehouse.ledger_entry import Entry, moment
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 
@@ -97,9 +96,7 @@ def count_batch(entry: Entry, seconds: float) -> None:
     for rule, number in entry.warned.items():
         ROW_WARNINGS.labels(entry.stream, rule).inc(number)
     if entry.last_event_at:
-        # The session's zone is UTC, and the entry's times carry none.
-        at = datetime.fromisoformat(entry.last_event_at).replace(tzinfo=UTC).timestamp()
-        LAST_EVENT.labels(entry.stream).set(at)
+        LAST_EVENT.labels(entry.stream).set(moment(entry.last_event_at).timestamp())
     BATCH_SECONDS.labels(entry.stream).observe(seconds)
     LAST_BATCH.labels(entry.stream).set(time.time())
 

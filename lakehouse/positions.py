@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 PREFIX = "offset"
 CLOSED = -1
-"""The position of a topic that does not exist any more."""
+"""Stands for the position of a topic that is not read any more, where nobody needs to know how far it was read."""
 
 
 @dataclass(frozen=True, order=True)
@@ -27,17 +27,29 @@ class Place:
 Positions = dict[Place, int]
 
 
+def closed(offset: int) -> int:
+    """What a table keeps of the position of a topic that is not read any more."""
+    return CLOSED - 1 - offset
+
+
 def places(applications: Mapping[str, int]) -> Positions:
     """The offsets among the positions of a table, without those of closed topics."""
-    found = {}
+    return {place: number for place, number in _places(applications) if number >= 0}
+
+
+def closed_places(applications: Mapping[str, int]) -> Positions:
+    """The offsets at which topics were closed."""
+    return {place: CLOSED - 1 - number for place, number in _places(applications) if number < CLOSED}
+
+
+def _places(applications: Mapping[str, int]) -> Iterator[tuple[Place, int]]:
     for application, number in applications.items():
         prefix, _, rest = application.partition("/")
-        if prefix == PREFIX and number != CLOSED:
+        if prefix == PREFIX:
             # A topic's name has no slash; its id is base64 text and may have some.
             topic, _, place = rest.partition("/")
             topic_id, _, partition = place.rpartition("/")
-            found[Place(topic, topic_id, int(partition))] = number
-    return found
+            yield Place(topic, topic_id, int(partition)), number
 
 
 def applications(positions: Positions) -> dict[str, int]:

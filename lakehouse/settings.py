@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     """Where that page listens: loopback, or in a container 0.0.0.0. It has no login and holds no data."""
 
     max_offsets_per_batch: int = 500_000
+    max_notifications_per_batch: int = 2_000
+    """The same for clicks: each notification stands for an object with all its lines."""
     max_record_bytes: int = 1_048_576
     """A longer record (Kafka) or line (clicks) goes to the quarantine as `oversize`."""
     max_json_nesting: int = 32

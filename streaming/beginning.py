@@ -34,15 +34,16 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
     Raises `SourceHasGap` when the source lacks what Bronze needs next and nobody accepted that, and `PartitionsGrew`.
     """
     logs = TopicLogs(settings).describe(stream.topics)
-    positions = bronze_positions.places(Append(spark, stream.spec, settings).positions())
+    positions = continuity.positions(Append(spark, stream.spec, settings).positions(), logs)
     saved = checkpoint.location(stream.spec, settings)
     if found := continuity.gaps(positions, logs):
         if not accepted_gap:
             raise continuity.SourceHasGap(stream.spec.table, found)
-        positions = _pass_over(spark, settings, stream.spec, found, positions, logs, accepted_gap)
+        # Before the gap is written down: a driver that dies between the two finds it again, and may pass over it again.
         if checkpoint.exists(spark, saved):
             kept = checkpoint.set_aside(spark, saved)
             log.warning("checkpoint_set_aside", stream=stream.spec.table, kept_as=kept)
+        positions = _pass_over(spark, settings, stream.spec, found, positions, logs, accepted_gap)
     continuity.require_all_there(stream.spec.table, positions, logs, stream.keeps_partitions)
     if checkpoint.exists(spark, saved) or not positions:
         return None
@@ -99,7 +100,7 @@ def _pass_over(
     moved: dict[str, int] = {}
     after = dict(positions)
     for gap in found:
-        moved[gap.place.application] = bronze_positions.CLOSED
+        moved[gap.place.application] = bronze_positions.closed(gap.position)
         del after[gap.place]
         if gap.place.topic in logs:
             now = replace(gap.place, topic_id=logs[gap.place.topic].topic_id)

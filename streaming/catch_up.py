@@ -47,21 +47,28 @@ class ObjectsNotAnnounced(LakehouseError):
 def catch_up(spark: SparkSession, settings: Settings) -> None:
     """Return when Bronze holds everything that Kafka and the landing bucket held at the call.
 
+    Who holds a stream's lease need not run it: sending rejected rows through again, or compacting, takes a minute.
+
     Raises `StreamsAreBehind`, or what a stream raises.
     """
     streams = queries.streams("all", settings)
-    if any(lease.is_held(queries.lease_of(stream), settings) for stream in streams):
-        _wait_for_running(spark, settings, streams)
-    else:
+    if not (_are_held(settings, streams) and _caught_up_by_their_holder(spark, settings, streams)):
         queries.catch_up(spark, settings)
 
 
-def _wait_for_running(spark: SparkSession, settings: Settings, streams: tuple[BronzeStream, ...]) -> None:
+def _are_held(settings: Settings, streams: tuple[BronzeStream, ...]) -> bool:
+    return any(lease.is_held(queries.lease_of(stream), settings) for stream in streams)
+
+
+def _caught_up_by_their_holder(spark: SparkSession, settings: Settings, streams: tuple[BronzeStream, ...]) -> bool:
+    """Wait for the streams that run. False when nobody holds a lease any more: they ended, or it was another's."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while ObjectLister(settings).has_new():
         if time.monotonic() > deadline:
             raise ObjectsNotAnnounced(settings.landing_bucket)
         time.sleep(POLL_SECONDS)
+        if not _are_held(settings, streams):
+            return False
     ends = end_offsets(settings, [topic for stream in streams for topic in stream.topics])
     behind, moved_at = dict(ends), time.monotonic()
     while behind:
@@ -76,4 +83,7 @@ def _wait_for_running(spark: SparkSession, settings: Settings, streams: tuple[Br
             raise StreamsAreBehind(behind)
         if behind:
             time.sleep(POLL_SECONDS)
+            if not _are_held(settings, streams):
+                return False
     log.info("streams_caught_up", partitions=len(ends))
+    return True

@@ -10,9 +10,20 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from lakehouse.errors import LakehouseError
 from lakehouse.ledger_entry import OffsetRange
 from lakehouse.settings import Settings
 from lakehouse.tables import TableSpec
+
+
+class CheckpointStays(LakehouseError):
+    """A checkpoint could not be moved out of the way."""
+
+    def __init__(self, checkpoint: str, kept: str) -> None:
+        super().__init__(
+            f"The checkpoint {checkpoint} could not be renamed to {kept}. Nothing was written. Look who may write to "
+            "the folder around it and whether its disk is full, then start again."
+        )
 
 
 def location(spec: TableSpec, settings: Settings) -> str:
@@ -45,10 +56,13 @@ def exists(spark: SparkSession, checkpoint: str) -> bool:
 
 
 def set_aside(spark: SparkSession, checkpoint: str) -> str:
-    """Rename the checkpoint, so that the next start makes a new one; returns the new name."""
+    """Rename the checkpoint, so that the next start makes a new one; returns the new name. Raises
+    `CheckpointStays`.
+    """
     kept = f"{checkpoint}.until-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     file, system = _file(spark, checkpoint)
-    system.rename(file, _file(spark, kept)[0])
+    if not system.rename(file, _file(spark, kept)[0]):
+        raise CheckpointStays(checkpoint, kept)
     return kept
 
 

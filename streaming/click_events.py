@@ -38,6 +38,7 @@ def stream(settings: Settings) -> BronzeStream:
         topics=(settings.click_objects_topic,),
         transform=partial(transform, max_bytes=settings.max_record_bytes, max_nesting=settings.max_json_nesting),
         event_time="timestamp",
+        offsets_per_batch=settings.max_notifications_per_batch,
         expand=ClickObjects(settings).read_objects,
         # The etag is part of a line's place: an object that was overwritten has other lines.
         origin=("_source_file", "_etag", "_source_line"),

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from lakehouse.errors import LakehouseError
 from lakehouse.kafka_offsets import TopicLog
 from lakehouse.ledger_entry import OffsetRange
-from lakehouse.positions import CLOSED, Place, Positions
+from lakehouse.positions import CLOSED, Place, Positions, closed_places, places
+
+
+def positions(applications: Mapping[str, int], logs: Mapping[str, TopicLog]) -> Positions:
+    """Where Bronze goes on in each partition. A topic that was closed and is read again goes on where it was closed."""
+    back = {
+        place: offset
+        for place, offset in closed_places(applications).items()
+        if place.topic in logs and logs[place.topic].topic_id == place.topic_id
+    }
+    return back | places(applications)
 
 
 def begins(ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]) -> Positions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from pyspark.sql import Column, DataFrame, Observation
@@ -20,7 +20,7 @@ _WARNED = "warned_"
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of one batch by what becomes of them, and the first and last event time of the good ones."""
+    """Rows of one batch by what becomes of them, and the first and last event time of the good ones (UTC)."""
 
     read: int
     good: int
@@ -67,6 +67,8 @@ def counted(
             time.sleep(0.002)
         found = observation.get
         warned = {rule: rows for rule in warning_rules if (rows := found.pop(_WARNED + rule))}
-        return Counts(**found, warned=warned)
+        # Spark gives a moment as one of this machine's zone, without saying so.
+        first, last = (at.astimezone(UTC) if (at := found.pop(name)) else None for name in ("first", "last"))
+        return Counts(**found, first=first, last=last, warned=warned)
 
     return seen, counts

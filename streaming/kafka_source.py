@@ -18,9 +18,11 @@ def read(
     settings: Settings,
     topics: Sequence[str],
     starting: Mapping[str, Mapping[int, int]] | None = None,
+    offsets_per_batch: int | None = None,
 ) -> DataFrame:
     """A streaming frame of key, value, topic, partition, offset, timestamp, headers.
 
+    A batch has at most `offsets_per_batch`; without, as many as the settings allow.
     A new checkpoint begins at the offsets of `starting` (topic -> partition -> offset), or at the earliest without.
     Stops (`failOnDataLoss`) when offsets that it still needs are gone.
     """
@@ -31,7 +33,7 @@ def read(
         .option("startingOffsets", earliest)
         .option("failOnDataLoss", "true")
         .option("includeHeaders", "true")
-        .option("maxOffsetsPerTrigger", settings.max_offsets_per_batch)
+        .option("maxOffsetsPerTrigger", offsets_per_batch or settings.max_offsets_per_batch)
         # Debezium writes in transactions: rows of an aborted one must never be seen.
         .option("kafka.isolation.level", "read_committed")
         # Larger polls: twice the rows per second on small messages.

@@ -99,7 +99,7 @@ def start(
     in_own_pool(spark, stream.spec.table)
     delta_io.ensure(spark, stream.spec, settings)
     starting = beginning.of(spark, settings, stream, accepted_gap)
-    frame = kafka_source.read(spark, settings, stream.topics, starting)
+    frame = kafka_source.read(spark, settings, stream.topics, starting, stream.offsets_per_batch)
     writer = (
         frame.writeStream.queryName(stream.spec.table)
         .option("checkpointLocation", checkpoint.location(stream.spec, settings))
@@ -137,15 +137,17 @@ def run(
         if group in ("changes", "all"):
             source_watch.start(settings, stopping)
         registry = Registry(settings, stopping)
-        running = [
-            start(spark, settings, one, registry, held[one.spec.table], until_caught_up, accepted_gap) for one in chosen
-        ]
-        if not until_caught_up and group in ("inventory", "all"):
-            in_own_pool(spark, "low_stock")
-            running.append(low_stock.start(spark, settings, registry, held[INVENTORY_EVENTS.table]))
-        log.info("streams_started", streams=[query.name for query in running], until_caught_up=until_caught_up)
-        pushed_metrics.push_driver(settings, group, has_stopped_itself=False)
+        running: list[StreamingQuery] = []
         try:
+            for one in chosen:
+                running.append(
+                    start(spark, settings, one, registry, held[one.spec.table], until_caught_up, accepted_gap)
+                )
+            if not until_caught_up and group in ("inventory", "all"):
+                in_own_pool(spark, "low_stock")
+                running.append(low_stock.start(spark, settings, registry, held[INVENTORY_EVENTS.table]))
+            log.info("streams_started", streams=[query.name for query in running], until_caught_up=until_caught_up)
+            pushed_metrics.push_driver(settings, group, has_stopped_itself=False)
             with quarantine_desk.open_for(spark, settings, chosen, registry, held, stopping):
                 _wait(running, stopping, held, lister)
         except LakehouseError:
@@ -166,12 +168,14 @@ def catch_up(spark: SparkSession, settings: Settings, group: str = "all", accept
         if any(stream.expand for stream in chosen):
             ObjectLister(settings).announce_new()
         registry = Registry(settings, stopping)
-        running = [start(spark, settings, one, registry, held[one.spec.table], True, accepted_gap) for one in chosen]
+        running: list[StreamingQuery] = []
         try:
+            for one in chosen:
+                running.append(start(spark, settings, one, registry, held[one.spec.table], True, accepted_gap))
             _wait(running, stopping, held)
             quarantine_desk.serve(spark, settings, chosen, registry, held)
         finally:
-            # One that stopped itself must not leave the others writing without their leases.
+            # One that stopped itself, or did not start, must not leave the others writing without their leases.
             _stop(running)
 
 
@@ -204,7 +208,7 @@ def _cause(name: str, trouble: StreamingQueryException) -> LakehouseError:
     # Our own errors cross the JVM as text: give the sentence back without the two stack traces around it.
     for line in text.splitlines():
         kind, separator, sentence = line.strip().partition(": ")
-        if separator and kind.startswith(("lakehouse.errors.", "streaming.")):
+        if separator and kind.startswith(("lakehouse.", "streaming.")):
             return StepFailed(f"The stream {name} stopped itself. {sentence}")
     # A row rule that stops the stream is raised inside of Spark.
     if rule := re.search(r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE|$)", text, re.MULTILINE):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse import delta_io
@@ -15,7 +15,7 @@ from lakehouse import positions as bronze_positions
 from lakehouse.append import Append, KnownPositions
 from lakehouse.errors import LakehouseError
 from lakehouse.kafka_offsets import TopicLog
-from lakehouse.ledger_entry import Entry
+from lakehouse.ledger_entry import Entry, OffsetRange
 from lakehouse.settings import Settings
 from lakehouse.tables import quarantine_of
 from quality import rules
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 
 class BatchChanged(LakehouseError):
-    """A batch that was cut off between its two targets is judged otherwise now."""
+    """Rows of a batch that was cut off between its two targets are in the quarantine and would now go to Bronze."""
 
-    def __init__(self, stream: str, batch: int, before: int, now: int) -> None:
+    def __init__(self, stream: str, batch: int, rows: int) -> None:
         super().__init__(
-            f"Batch {batch} of {stream} was cut off after {before} of its rows had gone to the quarantine; the code of "
-            f"now would reject {now}. Nothing was written. Let the version of before finish this batch, then start "
-            "this one."
+            f"Batch {batch} of {stream} was cut off after its rejected rows had gone to the quarantine; {rows} of them "
+            "would not be rejected now. Nothing was written. If the code changed, let the version of before finish "
+            "this batch, then start this one. If an object that was missing has come since, move it away until the "
+            "batch is through, then put it back (docs/runbooks/clicks.md)."
         )
 
 
@@ -51,6 +52,22 @@ def by_name(aside: DataFrame) -> list[Group]:
     return [Group(**row.asDict()) for row in grouped.agg(F.count(F.lit(1)).alias("rows")).collect()]
 
 
+def is_ahead(
+    spark: SparkSession,
+    stream: BronzeStream,
+    settings: Settings,
+    ranges: Sequence[OffsetRange],
+    logs: Mapping[str, TopicLog],
+    known: KnownPositions,
+) -> bool:
+    """Whether the quarantine has seen a part of a batch that Bronze does not hold: a driver died between the two."""
+    # Once for a driver: whatever commits to the quarantine later is the driver itself.
+    held = known.newest
+    if held is None:
+        held = known.at(Append(spark, quarantine_of(stream.spec.table), settings))
+    return bool(_ahead(bronze_positions.places(held), ranges, logs))
+
+
 def commit(
     aside: DataFrame,
     stream: BronzeStream,
@@ -67,20 +84,43 @@ def commit(
     spec = quarantine_of(stream.spec.table)
     delta_io.ensure(spark, spec, settings)
     append = Append(spark, spec, settings)
-    held = bronze_positions.places(known.at(append))
-    began = continuity.begins(entry.ranges, logs)
     rows = _rows(aside.where(F.col("_reasons").isNotNull()), stream, logs)
-    ahead = {place: held[place] for place, begin in began.items() if held.get(place, begin) > begin}
-    if ahead:
-        is_held = is_before(ahead)
-        recorded = delta_io.read(spark, spec, settings).where(is_held & ~is_before(began)).count()
-        now = rows.where(is_held).count()
-        if recorded != now:
-            raise BatchChanged(stream.spec.table, entry.batch_id, recorded, now)
-        rows = rows.where(~is_held)
+    held = bronze_positions.places(known.at(append))
+    if ahead := _ahead(held, entry.ranges, logs):
+        recorded = _recorded(delta_io.read(spark, spec, settings), stream, ahead, logs)
+        if changed := recorded.join(rows, on="quarantine_id", how="left_anti").count():
+            raise BatchChanged(stream.spec.table, entry.batch_id, changed)
+        rows = rows.join(recorded, on="quarantine_id", how="left_anti")
     append.write(rows)
-    ends = bronze_positions.applications(continuity.ends(entry.ranges, logs))
-    known.commit(append, {f"{spec.name}/{entry.query_id}": entry.batch_id} | ends, entry.to_json())
+    # The batch that was cut off may have ended behind this one: what it rejected there still counts as held.
+    ends = {place: max(end, held.get(place, end)) for place, end in continuity.ends(entry.ranges, logs).items()}
+    moved = bronze_positions.applications(ends)
+    known.commit(append, {f"{spec.name}/{entry.query_id}": entry.batch_id} | moved, entry.to_json())
+
+
+def _ahead(
+    held: bronze_positions.Positions, ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]
+) -> list[OffsetRange]:
+    """The ranges of a batch of which the quarantine has seen a part."""
+    begins = zip(ranges, continuity.begins(ranges, logs).items(), strict=True)
+    return [one for one, (place, begin) in begins if held.get(place, begin) > begin]
+
+
+def _recorded(
+    quarantine: DataFrame, stream: BronzeStream, ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]
+) -> DataFrame:
+    """The ids of the rows that the quarantine holds of these ranges."""
+    in_each = [
+        (F.col("_topic") == one.topic)
+        & (F.col("_partition") == one.partition)
+        & F.col("_offset").between(one.from_offset, one.to_offset - 1)
+        for one in ranges
+    ]
+    # A row of an earlier topic of the same name can have the same place; its id is another one.
+    partition = F.coalesce("origin_etag", F.col("origin_partition").cast("string"))
+    now = _identity(stream, logs, F.col("origin"), partition, F.col("origin_position"))
+    is_recorded = reduce(Column.__or__, in_each) & (F.col("quarantine_id") == now)
+    return quarantine.where(is_recorded).select("quarantine_id")
 
 
 def is_before(positions: bronze_positions.Positions) -> Column:
@@ -92,25 +132,32 @@ def is_before(positions: bronze_positions.Positions) -> Column:
     return reduce(Column.__or__, each, F.lit(False))
 
 
-def _rows(rejected: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog]) -> DataFrame:
-    """Judged rows -> the columns of `ops.quarantine/<stream>`."""
-    place, partition, position = (F.col(name) if name else F.lit(None) for name in stream.origin)
-    name, columns = stream.spec.table, set(rejected.columns)
+def _identity(
+    stream: BronzeStream, logs: Mapping[str, TopicLog], place: Column, partition: Column, position: Column
+) -> Column:
+    """The id of a rejected row, always the same for the same row."""
     # A topic that was made again begins at offset 0 again: its id keeps the ids of rows apart.
     topic_ids = F.create_map(*[F.lit(text) for topic, log in logs.items() for text in (topic, log.topic_id)])
-    identity: list[Column] = [
-        F.lit(name),
+    parts = [
+        F.lit(stream.spec.table),
         topic_ids[F.col("_topic")],
         place,
         F.coalesce(partition.cast("string"), F.lit("")),
         position.cast("string"),
     ]
+    return F.sha2(F.concat_ws("\x1f", *parts), 256).substr(1, 16)
+
+
+def _rows(rejected: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog]) -> DataFrame:
+    """Judged rows -> the columns of `ops.quarantine/<stream>`."""
+    place, partition, position = (F.col(name) if name else F.lit(None) for name in stream.origin)
+    name, columns = stream.spec.table, set(rejected.columns)
 
     def where_known(column: str, kind: str) -> Column:
         return F.col(column) if column in columns else F.lit(None).cast(kind)
 
     return rejected.select(
-        F.sha2(F.concat_ws("\x1f", *identity), 256).substr(1, 16).alias("quarantine_id"),
+        _identity(stream, logs, place, partition, position).alias("quarantine_id"),
         F.lit(name).alias("stream"),
         F.lit("bronze").alias("stage"),
         F.col("_reasons").alias("reasons"),

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from kafka_rows import framed, stock_event
@@ -46,6 +46,11 @@ class InventoryTopic:
 
     def delete(self) -> None:
         self._admin.delete_topics([self.name])[self.name].result(timeout=30)
+
+    def trim(self, before: int) -> None:
+        """What retention does: partition 0 begins at this offset."""
+        for future in self._admin.delete_records([TopicPartition(self.name, 0, before)]).values():
+            future.result(timeout=30)
 
     def send(self, events: int, poison_every: int = 0) -> None:
         """Good events with ids of their own; each `poison_every`-th record besides is no Avro at all."""

@@ -33,7 +33,6 @@ STATE = (
     "spark",
     "spark-local",
     "dbt",
-    "leases",
 )
 HUNG_SECONDS = 60.0
 NEEDED_BYTES = 500_000_000

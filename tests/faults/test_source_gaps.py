@@ -7,14 +7,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 from inventory_topic import InventoryTopic, bronze_ids, entries, quarantined
 from pyspark.sql import SparkSession
 
 from lakehouse import lease
 from lakehouse.errors import LakehouseError, LeaseHeld
-from lakehouse.kafka_config import client_config
 from lakehouse.kafka_offsets import TopicMissing
 from lakehouse.settings import Settings
 from lakehouse.tables import ALERTS
@@ -54,13 +51,6 @@ def assert_all_is_there_once(topic: InventoryTopic) -> None:
     assert sum(quarantined(topic.settings).values()) == topic.poison
 
 
-def trim(topic: InventoryTopic, before: int) -> None:
-    """What retention does: the log begins later."""
-    admin = AdminClient(client_config(topic.settings))
-    for future in admin.delete_records([TopicPartition(topic.name, 0, before)]).values():
-        future.result(timeout=30)
-
-
 def remake(topic: InventoryTopic) -> None:
     topic.delete()
     topic.create(partitions=1)
@@ -68,7 +58,7 @@ def remake(topic: InventoryTopic) -> None:
 
 def test_retention_that_passed_the_position_stops_the_stream(spark: SparkSession, streamed: InventoryTopic) -> None:
     streamed.send(10)
-    trim(streamed, before=25)
+    streamed.trim(before=25)
     with pytest.raises(SourceHasGap, match=r"Bronze ended at offset 22, but the log begins at 25"):
         catch_up(spark, streamed)
     assert len(entries(streamed.settings)) == 1
@@ -76,7 +66,7 @@ def test_retention_that_passed_the_position_stops_the_stream(spark: SparkSession
 
 def test_an_accepted_gap_is_recorded_and_the_stream_goes_on(spark: SparkSession, streamed: InventoryTopic) -> None:
     streamed.send(10)
-    trim(streamed, before=25)
+    streamed.trim(before=25)
     catch_up(spark, streamed, "the disk of broker 1 was lost")
     gap = next(one for one in entries(streamed.settings) if one.kind == "gap")
     assert [(one.from_offset, one.to_offset) for one in gap.ranges] == [(22, 25)]
@@ -90,7 +80,7 @@ def test_the_low_stock_query_goes_on_behind_an_accepted_gap(spark: SparkSession,
     settings, registry = streamed.settings, Registry(streamed.settings, threading.Event())
     assert low_stock_position(spark, settings, registry) == 22
     streamed.send(10)
-    trim(streamed, before=25)
+    streamed.trim(before=25)
     assert low_stock_position(spark, settings, registry) == 32
 
 
@@ -127,10 +117,12 @@ def test_a_topic_that_was_made_again_while_the_stream_runs_is_seen_by_the_next_b
     assert len(entries(streamed.settings)) == 1
 
 
-def test_a_log_that_ends_below_the_position_stops_the_stream(spark: SparkSession, streamed: InventoryTopic) -> None:
+def test_a_topic_that_was_made_again_and_is_shorter_stops_the_stream(
+    spark: SparkSession, streamed: InventoryTopic
+) -> None:
     remake(streamed)
     streamed.send(5)
-    with pytest.raises(SourceHasGap):
+    with pytest.raises(SourceHasGap, match="deleted and made again"):
         catch_up(spark, streamed)
     assert len(entries(streamed.settings)) == 1
 
@@ -173,6 +165,14 @@ def test_another_topic_in_the_settings_is_refused(spark: SparkSession, streamed:
     other.send(5)
     with pytest.raises(SourceHasGap, match="does not read this topic any more"):
         catch_up(spark, other)
+
+
+def test_settings_that_come_back_to_a_topic_double_nothing(spark: SparkSession, streamed: InventoryTopic) -> None:
+    other = InventoryTopic(streamed.settings.model_copy(update={"inventory_topic": f"{streamed.name}-3"}), 1)
+    catch_up(spark, other, "by mistake")
+    streamed.send(10)
+    catch_up(spark, streamed, "back again")
+    assert_all_is_there_once(streamed)
 
 
 def test_a_second_driver_of_one_table_refuses_to_start(spark: SparkSession, topic: InventoryTopic) -> None:

@@ -16,7 +16,7 @@ from lakehouse.settings import Settings
 
 
 def lock_file(settings: Settings) -> Path:
-    return settings.home / "leases" / "stream-a.lock"
+    return Path(settings.warehouse) / "_leases" / "stream-a.lock"
 
 
 def test_the_second_holder_is_refused_and_told_who_holds_it(settings: Settings) -> None:
@@ -26,6 +26,15 @@ def test_the_second_holder_is_refused_and_told_who_holds_it(settings: Settings) 
             pass
         assert lease.is_held("stream-a", settings)
     assert not lease.is_held("stream-a", settings)
+
+
+def test_two_homes_with_one_warehouse_have_one_lease(settings: Settings, tmp_path: Path) -> None:
+    shared = {"warehouse_uri": str(tmp_path / "lake")}
+    here, there = (settings.model_copy(update={"home": tmp_path / home, **shared}) for home in ("here", "there"))
+    with lease.hold("stream-a", here):
+        assert lease.is_held("stream-a", there)
+        with pytest.raises(LeaseHeld), lease.hold("stream-a", there):
+            pass
 
 
 def test_a_look_refuses_nobody_who_starts_at_that_moment(settings: Settings) -> None:

@@ -143,8 +143,10 @@ def test_a_night_tells_how_it_found_the_source(gateway: Gateway) -> None:
 
 
 def test_the_page_shows_the_time_of_the_newest_event() -> None:
-    metrics.count_batch(Entry("timed", "q", 0, (), 1, 1, 1, last_event_at="2026-11-23T09:00:00.5"), 0.1)
-    assert gauge("stream_last_event_timestamp_seconds", "timed") == 1_795_424_400.5
+    # With its zone, as it is written now, and without, as earlier versions wrote it.
+    for text in ("2026-11-23T11:00:00.5+02:00", "2026-11-23T09:00:00.5+00:00", "2026-11-23T09:00:00.5"):
+        metrics.count_batch(Entry(text, "q", 0, (), 1, 1, 1, last_event_at=text), 0.1)
+        assert gauge("stream_last_event_timestamp_seconds", text) == 1_795_424_400.5
 
 
 def test_a_failed_run_leaves_score_and_last_success_as_they_are(gateway: Gateway) -> None:

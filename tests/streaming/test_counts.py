@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
+import pytest
 from pyspark.sql import SparkSession
 
 from streaming.counts import counted
 
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ROW = "at timestamp, _reasons array<string>, _filtered_as string, _warnings array<string>"
 
 
@@ -25,3 +29,27 @@ def test_rows_that_break_a_rule_which_only_warns_are_counted_by_rule(spark: Spar
     found = counts()
     assert (found.read, found.good, found.aside) == (5, 3, 2)
     assert found.warned == {"odd_email": 2, "unknown_status": 1}
+
+
+@pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process is on a machine five hours west of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("new_york")
+def test_event_times_are_the_same_wherever_the_machine_stands(spark: SparkSession) -> None:
+    frame, counts = counted(spark.createDataFrame([(NOON, None, None, None)], ROW), "at")
+    frame.write.format("noop").mode("overwrite").save()
+    assert counts().last == counts().first == NOON
+    assert counts().last.isoformat() == "2026-11-23T12:00:00+00:00"
+
+
+def test_a_batch_without_good_rows_has_no_event_times(spark: SparkSession) -> None:
+    frame, counts = counted(spark.createDataFrame([(NOON, ["oversize"], None, None)], ROW), "at")
+    frame.write.format("noop").mode("overwrite").save()
+    assert (counts().first, counts().last) == (None, None)

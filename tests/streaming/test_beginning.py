@@ -1,0 +1,108 @@
+"""Where a stream begins when its topic is another one than before, lost records, or its driver died on the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from lakehouse import delta_io, direct_read
+from lakehouse.append import Append
+from lakehouse.kafka_offsets import TopicLog
+from lakehouse.positions import Place
+from lakehouse.settings import Settings
+from lakehouse.tables import INVENTORY_EVENTS
+from streaming import beginning, checkpoint, inventory_events
+from streaming.beginning import Offsets
+from streaming.continuity import SourceHasGap
+
+LOGS = {"a": TopicLog("id/a", {0: 0}, {0: 30}), "b": TopicLog("id/b", {0: 0}, {0: 9})}
+
+
+class DriverDied(BaseException):
+    """Stands for the end of the process."""
+
+
+class Start:
+    """Starts the stream of one topic after the other on one Bronze table; the broker's answers are `LOGS`."""
+
+    def __init__(self, spark: SparkSession, settings: Settings) -> None:
+        self.spark, self.settings = spark, settings
+        self.logs = dict(LOGS)
+        self.saved = Path(checkpoint.location(INVENTORY_EVENTS, settings))
+        delta_io.ensure(spark, INVENTORY_EVENTS, settings)
+
+    def describe(self, topics: tuple[str, ...]) -> dict[str, TopicLog]:
+        return {topic: self.logs[topic] for topic in topics}
+
+    def __call__(self, topic: str, accepted: str = "") -> Offsets | None:
+        stream = replace(inventory_events.stream(self.settings), topics=(topic,))
+        return beginning.of(self.spark, self.settings, stream, accepted)
+
+    def read(self, topic: str, up_to: int) -> None:
+        """What a batch leaves behind: a position, and a checkpoint that has begun."""
+        moved = {Place(topic, self.logs[topic].topic_id, 0).application: up_to}
+        Append(self.spark, INVENTORY_EVENTS, self.settings).commit(moved, "{}")
+        self.saved.mkdir(parents=True, exist_ok=True)
+        (self.saved / "metadata").write_text('{"id": "q"}', "utf-8")
+
+
+@pytest.fixture
+def start(spark: SparkSession, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Start:
+    start = Start(spark, settings)
+    monkeypatch.setattr(beginning, "TopicLogs", lambda _: start)
+    return start
+
+
+def test_a_topic_to_which_the_settings_come_back_goes_on_where_bronze_left_it(start: Start) -> None:
+    start.read("a", up_to=22)
+    assert start("b", "by mistake") is None
+    start.read("b", up_to=4)
+    assert start("a", "back again") == {"a": {0: 22}}
+    start.read("a", up_to=25)
+    assert start("b", "the new one after all") == {"b": {0: 4}}
+
+
+def test_a_topic_that_comes_back_without_what_is_needed_has_a_gap(start: Start) -> None:
+    start.read("a", up_to=22)
+    start("b", "by mistake")
+    start.logs["a"] = TopicLog("id/a", {0: 25}, {0: 30})
+    with pytest.raises(SourceHasGap, match="Bronze ended at offset 22, but the log begins at 25"):
+        start("a")
+    assert start("a", "too late") == {"a": {0: 25}}
+
+
+def test_a_log_that_lost_its_end_is_passed_over_where_it_ends(start: Start) -> None:
+    start.read("a", up_to=40)
+    with pytest.raises(SourceHasGap, match="Bronze ended at offset 40, but the log ends at 30"):
+        start("a")
+    assert start("a", "the disk was restored") == {"a": {0: 30}}
+
+
+def test_a_gap_that_was_accepted_when_the_driver_died_can_be_accepted_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise DriverDied
+
+    start.read("a", up_to=40)
+    for place, name in ((checkpoint, "set_aside"), (beginning, "_pass_over")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, die)
+            with pytest.raises(DriverDied):
+                start("a", "the disk was restored")
+    assert list(direct_read.ledger_entries(start.settings, INVENTORY_EVENTS.table)) == []
+    assert start("a", "the disk was restored") == {"a": {0: 30}}
+    assert not start.saved.exists()
+
+
+def test_a_checkpoint_that_can_not_be_moved_away_stops_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuses = SimpleNamespace(rename=lambda *_: False)
+    monkeypatch.setattr(checkpoint, "_file", lambda _, path: (path, refuses))
+    spark: Any = None
+    with pytest.raises(checkpoint.CheckpointStays, match="could not be renamed"):
+        checkpoint.set_aside(spark, "/checkpoints/bronze/a")

@@ -1,0 +1,45 @@
+"""What the source lacks of what Bronze needs next, and where a topic that is read again goes on."""
+
+from __future__ import annotations
+
+from lakehouse.kafka_offsets import TopicLog
+from lakehouse.positions import CLOSED, Place, applications, closed
+from streaming import continuity
+
+EVENTS, OTHER = Place("events", "id/1", 0), Place("other", "id/2", 0)
+LOGS = {"events": TopicLog("id/1", {0: 5}, {0: 30})}
+
+
+def gaps(position: int, begin: int, end: int) -> list[str]:
+    return [str(one) for one in continuity.gaps({EVENTS: position}, {"events": TopicLog("id/1", {0: begin}, {0: end})})]
+
+
+def test_a_log_that_holds_the_position_has_no_gap() -> None:
+    assert gaps(22, begin=0, end=30) == gaps(22, begin=22, end=22) == []
+
+
+def test_a_log_that_ends_below_the_position_is_a_gap() -> None:
+    assert gaps(22, begin=0, end=21) == [
+        "events/0: Bronze ended at offset 22, but the log ends at 21 (it can be read on from 21)"
+    ]
+
+
+def test_a_log_that_begins_above_the_position_is_a_gap() -> None:
+    (gap,) = gaps(22, begin=23, end=30)
+    assert gap.startswith("events/0: Bronze ended at offset 22, but the log begins at 23: retention removed the rest")
+
+
+def test_a_topic_that_is_read_again_goes_on_where_it_was_closed() -> None:
+    for offset in (0, 22):
+        held = {EVENTS.application: closed(offset), OTHER.application: 7}
+        assert continuity.positions(held, LOGS) == {EVENTS: offset, OTHER: 7}
+
+
+def test_a_closed_topic_that_is_not_read_or_was_made_again_has_no_position() -> None:
+    again = Place("events", "id/0", 0)
+    held = {again.application: closed(22), OTHER.application: closed(7), EVENTS.application: CLOSED}
+    assert continuity.positions(held, LOGS) == {}
+
+
+def test_a_topic_that_is_read_has_its_own_position() -> None:
+    assert continuity.positions(applications({EVENTS: 9}), LOGS) == {EVENTS: 9}
