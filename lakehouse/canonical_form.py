@@ -27,6 +27,18 @@ from pyspark.sql.types import (
 )
 
 Sql = sql.Composable
+INTEGERS = ("int2", "int4", "int8")
+SOURCE_TYPES: Mapping[type[DataType], Sequence[str]] = {
+    StringType: ("text", "varchar", "bpchar", "citext", "uuid", "json", "jsonb", "enum", *INTEGERS),
+    IntegerType: INTEGERS,
+    LongType: INTEGERS,
+    BooleanType: ("bool",),
+    DecimalType: ("numeric", *INTEGERS),
+    DateType: ("date",),
+    TimestampType: ("timestamp", "timestamptz"),
+    BinaryType: ("bytea",),
+}
+"""Declared type -> the types of Postgres whose values have the same text on both sides."""
 HASH_BITS = 60
 HASH_DIGITS = HASH_BITS // 4
 MODULUS = 1 << HASH_BITS
@@ -35,11 +47,14 @@ PLAIN_SCALE = 6
 """Up to this scale Spark never writes a decimal with an exponent."""
 
 
-def has_form(kind: DataType) -> bool:
-    """Whether values of the type can be compared. Doubles, maps and structs have no text that both sides agree on."""
+def has_form(kind: DataType, source: str) -> bool:
+    """Whether values that Postgres holds as `source` (`SOURCE_TYPES`, with `[]` behind it for an array) and Silver as
+    `kind` can be compared. Others have no text that both sides agree on: Debezium writes a time, an interval or a
+    double otherwise than Postgres does.
+    """
     if isinstance(kind, ArrayType):
-        return has_form(kind.elementType)
-    return type(kind) in _POSTGRES
+        return source.endswith("[]") and has_form(kind.elementType, source.removesuffix("[]"))
+    return source in SOURCE_TYPES.get(type(kind), ())
 
 
 def postgres_text(value: Sql, kind: DataType) -> Sql:
@@ -108,6 +123,11 @@ def _spark_field(text: Column) -> Column:
     return F.coalesce(F.concat(F.length(text).cast("string"), F.lit(":"), text), F.lit("-"))
 
 
+def _postgres_string(value: Sql, _: DataType) -> Sql:
+    # A cast to text drops the blanks at the end of a char(n), which Debezium sends.
+    return sql.SQL("case when {value} is not null then concat({value}) end").format(value=value)
+
+
 def _as_is(value: Sql, _: DataType) -> Sql:
     return sql.SQL("{}::text").format(value)
 
@@ -146,7 +166,7 @@ def _postgres_timestamp(value: Sql, _: DataType) -> Sql:
 
 
 _POSTGRES: Mapping[type[DataType], Callable[[Sql, DataType], Sql]] = {
-    StringType: _as_is,
+    StringType: _postgres_string,
     IntegerType: _as_is,
     LongType: _as_is,
     BooleanType: _as_is,

@@ -25,7 +25,13 @@ FEWEST_BUCKETS = 256
 MOST_BUCKETS = 65_536
 ROWS_PER_BUCKET = 4_096
 COLUMNS = """
-select attname from pg_attribute
+select attname,
+       case coalesce(element.typtype, kind.typtype)
+            when 'e' then 'enum' else coalesce(element.typname, kind.typname) end
+       || case when element.oid is null then '' else '[]' end
+from pg_attribute
+join pg_type as kind on kind.oid = atttypid
+left join pg_type as element on element.oid = kind.typelem and kind.typcategory = 'A'
 where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum
 """
 
@@ -111,16 +117,17 @@ def keys(
         yield str(key_text), tuple(values), int(str(row_hash))
 
 
-def shape_of(table: CapturedTable, in_source: Sequence[str]) -> Shape:
-    """What can be compared of a table whose source has these columns."""
+def shape_of(table: CapturedTable, in_source: Mapping[str, str]) -> Shape:
+    """What can be compared of a table whose source has these columns, of these types (`canonical_form.has_form`)."""
     names = {declared: found for found, declared in table.old_names.items() if found in in_source}
     source_names = {name: found for name, found in names.items() if name not in in_source}
     left_out, compared = [], []
     for field in table.columns:
-        if not form.has_form(field.dataType):
-            left_out.append(f"{field.name} (type {field.dataType.simpleString()})")
-        elif field.name not in in_source and field.name not in source_names:
+        kind = in_source.get(source_names.get(field.name, field.name))
+        if kind is None:
             left_out.append(f"{field.name} (not in the source)")
+        elif not form.has_form(field.dataType, kind):
+            left_out.append(f"{field.name} (type {field.dataType.simpleString()}, {kind} in the source)")
         else:
             compared.append(field.name)
     known = {*table.columns.names, *source_names.values()}
@@ -131,7 +138,9 @@ def shape_of(table: CapturedTable, in_source: Sequence[str]) -> Shape:
 def _read_table(connection: Reading, table: CapturedTable, deadline: float) -> SourceTable:
     started = time.monotonic()
     qualified = f'"{SCHEMA}"."{table.name}"'
-    in_source = [str(row[0]) for row in _execute(connection, table, sql.SQL(COLUMNS), deadline, [qualified])]
+    in_source = {
+        str(row[0]): str(row[1]) for row in _execute(connection, table, sql.SQL(COLUMNS), deadline, [qualified])
+    }
     if not in_source:
         raise SourceNotReadable(table.name, f"there is no table {SCHEMA}.{table.name}")
     shape = shape_of(table, in_source)

@@ -15,7 +15,19 @@ from lakehouse.tables import ORDERS, PRODUCTS
 from lakehouse.tables.columns import columns
 
 Row = tuple[str, tuple[object, ...], int]
-SHAPE = shape_of(ORDERS, ORDERS.columns.names)
+SHAPE = shape_of(
+    ORDERS,
+    {
+        "order_id": "int8",
+        "customer_id": "int8",
+        "product_id": "text",
+        "order_date": "date",
+        "quantity": "int4",
+        "amount": "numeric",
+        "status": "enum",
+        "updated_at": "timestamptz",
+    },
+)
 
 
 def row(number: int, row_hash: int = 7) -> Row:
@@ -59,16 +71,33 @@ def test_a_bucket_differs_by_count_by_hash_or_by_being_there() -> None:
 def test_what_is_not_compared_is_named_with_its_reason() -> None:
     odd = replace(
         PRODUCTS,
-        columns=columns("product_id string, ratio double, tags map<string,string>, renamed string, gone string"),
+        columns=columns(
+            "product_id string, ratio double, tags map<string,string>, renamed string, gone string, opens string, "
+            "nested array<array<int>>, numbers array<int>"
+        ),
         old_names={"was_named": "renamed"},
     )
-    shape = shape_of(odd, ["product_id", "ratio", "tags", "was_named", "extra"])
-    assert shape.columns == ("product_id", "renamed")
+    shape = shape_of(
+        odd,
+        {
+            "product_id": "bpchar",
+            "ratio": "float8",
+            "tags": "hstore",
+            "was_named": "text",
+            "extra": "text",
+            "opens": "time",
+            "nested": "int4[]",
+            "numbers": "int2[]",
+        },
+    )
+    assert shape.columns == ("product_id", "renamed", "numbers")
     assert shape.source_names == {"renamed": "was_named"}
     assert shape.left_out == (
-        "ratio (type double)",
-        "tags (type map<string,string>)",
+        "ratio (type double, float8 in the source)",
+        "tags (type map<string,string>, hstore in the source)",
         "gone (not in the source)",
+        "opens (type string, time in the source)",
+        "nested (type array<array<int>>, int4[] in the source)",
         "extra (not declared)",
     )
 

@@ -24,7 +24,8 @@ CASES = CapturedTable(
     columns=columns(
         "id bigint, part string, small int, text string, amount decimal(12,2), fine decimal(38,18), day date, "
         "at timestamp, local_at timestamp, is_set boolean, body binary, tags array<string>, parts "
-        "array<decimal(12,2)>, document string, ratio double, renamed string, gone string"
+        "array<decimal(12,2)>, document string, ratio double, renamed string, code string, codes "
+        "array<string>, mood string, token string, documents array<string>, opens string, lasts string, gone string"
     ),
     keys=("id", "part"),
     may_be_missing=("gone",),
@@ -34,12 +35,14 @@ MADE = """
 create table canonical_cases (
     id bigint, part text, small int, text text, amount numeric(12, 2), fine numeric, day date, at timestamptz,
     local_at timestamp, is_set boolean, body bytea, tags text[], parts numeric[], document jsonb,
-    ratio double precision, was_named text, extra text, primary key (id, part)
+    ratio double precision, was_named text, extra text, code char(5), codes char(3)[], mood canonical_mood, token uuid,
+    documents jsonb[], opens time, lasts interval, primary key (id, part)
 )
 """
 AT = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
 NAMES = ("id", "part", "small", "text", "amount", "fine", "day", "at", "local_at", "is_set", "body", "tags", "parts")
-NAMES += ("document", "ratio", "renamed", "gone")
+NAMES += ("document", "ratio", "renamed", "code", "codes", "mood", "token", "documents", "opens", "lasts", "gone")
+UUID = "0b6b6a34-5b0f-4a51-9d3f-0d0f6f3f1f11"
 
 
 def case(number: int, **values: Any) -> tuple[Any, ...]:
@@ -57,7 +60,9 @@ ROWS = [
     case(7, amount=Decimal("9999999999.99"), fine=Decimal("-0.00000012"), day=date(9999, 12, 31), at=AT),
     case(8, fine=Decimal("-12345678901234567890.123456789012345678"), local_at=datetime(1969, 12, 31, 23, 59, 59, 1)),
     case(9, small=-2147483648, is_set=True, body=b"\x00\xff", at=datetime(1883, 11, 18, 12, 0, 0, 999999, tzinfo=UTC)),
-    case(10, part="x", is_set=False, ratio=0.1, renamed="still here"),
+    case(10, part="x", is_set=False, ratio=0.1, renamed="still here", opens="12:00:00", lasts="1 day"),
+    case(11, code="ab   ", codes=["a  ", None, "   "], mood="glad", token=UUID),
+    case(12, code="     ", documents=['{"a": [1, 2.50]}', None, '"x"']),
     case(-(2**63), part="", text="11:"),
     case(2**63 - 1, part="1:", text="1"),
 ]
@@ -68,14 +73,17 @@ def made(stack: Settings) -> Iterator[psycopg.Connection[Any]]:
     """The table of the cases in Postgres, filled."""
     with psycopg.connect(**stack.postgres_conninfo, autocommit=True) as connection:  # type: ignore[arg-type]
         connection.execute("drop table if exists canonical_cases")
+        connection.execute("drop type if exists canonical_mood")
+        connection.execute("create type canonical_mood as enum ('glad', 'sad')")
         connection.execute(MADE)
         connection.execute("grant select on canonical_cases to reader")
-        places = ", ".join(["%s"] * (len(NAMES) - 1))
+        places = ", ".join("%s::jsonb[]" if name == "documents" else "%s" for name in NAMES[:-1])
         names = ", ".join(NAMES[:-1]).replace("renamed", "was_named")
         for row in ROWS:
             connection.execute(f"insert into canonical_cases ({names}) values ({places})", row[:-1])
         yield connection
         connection.execute("drop table canonical_cases")
+        connection.execute("drop type canonical_mood")
 
 
 def source(stack: Settings) -> SourceTable:
@@ -93,7 +101,13 @@ def test_every_type_gives_one_text_on_both_sides(
 ) -> None:
     found = source(stack)
     assert found.rows == len(ROWS)
-    assert found.shape.left_out == ("ratio (type double)", "gone (not in the source)", "extra (not declared)")
+    assert found.shape.left_out == (
+        "ratio (type double, float8 in the source)",
+        "opens (type string, time in the source)",
+        "lasts (type string, interval in the source)",
+        "gone (not in the source)",
+        "extra (not declared)",
+    )
     wrong = [row[0] for row in ROWS if not _agrees(spark, found, row)]
     assert wrong == []
     assert differing(spark, found, ROWS) == []
@@ -117,6 +131,8 @@ def _agrees(spark: SparkSession, found: SourceTable, row: tuple[Any, ...]) -> bo
         {"text": ""},
         {"tags": []},
         {"is_set": False},
+        {"day": "0044-03-15 BC"},
+        {"code": ""},
     ],
     ids=str,
 )

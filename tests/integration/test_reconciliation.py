@@ -264,7 +264,7 @@ def test_doubled_and_extra_rows_are_made_anew_from_bronze_by_the_command(
 
 
 def test_a_request_quotes_what_the_keys_hold(lake: Settings) -> None:
-    shape = source_rows.shape_of(PRODUCTS, PRODUCTS.columns.names)
+    shape = source_rows.Shape(("product_id",), (), {})
     hostile = "x'); drop table orders; --\\"
     signal = repair.request(PRODUCTS, shape, [(hostile,), ("plain",)])
     condition = signal["data"]["additional-conditions"][0]["filter"]
