@@ -22,7 +22,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from batch import captured_tables, raw_json
+from batch import captured_tables, raw_json, sent_forms
 from batch.keep_rejected import keep_rejected
 from batch.raw_avro import as_json
 from lakehouse import delta_io
@@ -46,20 +46,25 @@ def apply_changes(
     table: CapturedTable | TableSpec,
     base_path: str | Path,
     schemas: Mapping[int, str] | None = None,
+    sent_as: Mapping[str, str] | None = None,
 ) -> Applied:
     """Apply records of the change topic of one table; safe to call again with the same ones, or with older ones.
 
     `records` has key and value (binary), topic, partition, offset, timestamp, and may have headers
     (array<struct<key:string,value:binary>>): JSON with or without the schema/payload wrapper, or, with `schemas` (Avro
     schema texts by id), Avro in Confluent's wire format. `table` is a `CapturedTable`, or a `TableSpec` of the source's
-    columns and keys. `spark` is a session with Delta (`lakehouse.session.build_session`).
+    columns and keys. `spark` is a session with Delta (`lakehouse.session.build_session`). `sent_as` says of a column of
+    records without a schema in which form its values come: `text` or `base64` for a decimal. Where neither says it, a
+    value that reads as two different ones is rejected.
 
-    Bad records are kept in the quarantine with every reason. Raises `UnknownIncarnation` and `LeaseHeld`.
+    Bad records are kept in the quarantine with every reason. Raises `UnknownIncarnation`, `LeaseHeld` and
+    `UnknownForm`.
     """
     captured = _captured(table)
+    sent_forms.require(captured, sent_as or {})
     settings = _under(base_path)
     given = records if schemas is None else as_json(records, schemas)
-    staged = raw_json.decoded(given, captured).localCheckpoint()
+    staged = raw_json.decoded(given, captured, sent_as or {}).localCheckpoint()
     counts = staged.agg(
         F.count(F.lit(1)).alias("records"),
         F.count_if(F.col("_reasons").isNotNull()).alias("rejected"),
