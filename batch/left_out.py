@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import uuid
 from collections.abc import Sequence
+from functools import reduce
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BinaryType, DataType, IntegerType, LongType, MapType, StringType, StructField
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    DateType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+)
 
 from lakehouse.tables import CapturedTable
 
 PLACEHOLDER = "__debezium_unavailable_value"
+UUID_PLACEHOLDER = str(uuid.UUID(bytes=hashlib.md5(PLACEHOLDER.encode(), usedforsecurity=False).digest(), version=3))
+"""What stands for the elements of a uuid[]."""
+HSTORE_PLACEHOLDER = json.dumps({PLACEHOLDER: PLACEHOLDER}, separators=(",", ":"))
+"""What stands for an hstore that is sent as a text."""
 
 
 def large_columns(table: CapturedTable) -> list[str]:
     """The columns that may be left out: those that Postgres can store out of line. A key never is."""
-    return [one.name for one in table.columns if one.name not in table.keys and _placeholder(one.dataType) is not None]
+    return [one.name for one in table.columns if one.name not in table.keys and _placeholders(one.dataType)]
 
 
 def is_left_out(value: Column, kind: DataType) -> Column:
     """Whether a value is the placeholder, in the form that Debezium gives it for this type; never null."""
-    placeholder = _placeholder(kind)
-    if placeholder is None:
-        return F.lit(False)
-    return F.coalesce((F.map_keys(value) if isinstance(kind, MapType) else value) == placeholder, F.lit(False))
+    sent = F.map_keys(value) if isinstance(kind, MapType) else value
+    is_one = [sent == placeholder for placeholder in _placeholders(kind)]
+    return F.coalesce(reduce(Column.__or__, is_one, F.lit(False)), F.lit(False))
 
 
 def names_left_out(table: CapturedTable) -> Column:
@@ -38,7 +55,7 @@ def names_left_out(table: CapturedTable) -> Column:
 def value_after(field: StructField) -> Column:
     """The value after a change; null where it is left out and not known from the row before the change."""
     after, before = F.col("after")[field.name], F.col("before")[field.name]
-    if _placeholder(field.dataType) is None:
+    if not _placeholders(field.dataType):
         return after
     known = F.when(_is_known(before, field.dataType), before)
     return F.when(is_left_out(after, field.dataType), known).otherwise(after)
@@ -67,16 +84,24 @@ def _is_known(before: Column, kind: DataType) -> Column:
     return F.coalesce(~is_left_out(before, kind) & (size > 0), F.lit(False))
 
 
-def _placeholder(kind: DataType) -> Column | None:
+def _placeholders(kind: DataType) -> list[Column]:
+    """The forms of the placeholder for a type. Debezium has none for arrays of other types: it does not send those."""
     if isinstance(kind, StringType):
-        return F.lit(PLACEHOLDER)
+        return [F.lit(PLACEHOLDER), F.lit(HSTORE_PLACEHOLDER)]
     if isinstance(kind, BinaryType):
-        return F.lit(PLACEHOLDER.encode())
+        return [F.lit(PLACEHOLDER.encode())]
     if isinstance(kind, MapType) and isinstance(kind.keyType, StringType):
-        return F.array(F.lit(PLACEHOLDER))
-    if isinstance(kind, ArrayType) and isinstance(kind.elementType, StringType):
-        return F.array(F.lit(PLACEHOLDER))
-    if isinstance(kind, ArrayType) and isinstance(kind.elementType, IntegerType | LongType):
-        numbers = [F.lit(one).cast(kind.elementType) for one in PLACEHOLDER.encode()]
-        return F.array(*numbers)
-    return None
+        return [F.array(F.lit(PLACEHOLDER))]
+    if not isinstance(kind, ArrayType):
+        return []
+    if isinstance(kind.elementType, StringType):
+        return [F.array(F.lit(PLACEHOLDER)), F.array(F.lit(UUID_PLACEHOLDER))]
+    if isinstance(kind.elementType, BinaryType):
+        return [F.array(F.lit(PLACEHOLDER.encode()))]
+    # Its bytes as numbers; the dates of an array are numbers of days.
+    numbers = [F.lit(one) for one in PLACEHOLDER.encode()]
+    if isinstance(kind.elementType, DateType):
+        return [F.array(*map(F.date_from_unix_date, numbers))]
+    if isinstance(kind.elementType, IntegerType | LongType):
+        return [F.array(*numbers).cast(kind)]
+    return []
