@@ -54,8 +54,8 @@ def apply_changes(
     (array<struct<key:string,value:binary>>): JSON with or without the schema/payload wrapper, or, with `schemas` (Avro
     schema texts by id), Avro in Confluent's wire format. `table` is a `CapturedTable`, or a `TableSpec` of the source's
     columns and keys. `spark` is a session with Delta (`lakehouse.session.build_session`). `sent_as` says of a column of
-    records without a schema in which form its values come: `text` or `base64` for a decimal. Where neither says it, a
-    value that reads as two different ones is rejected.
+    records without a schema in which form its values come: `text` or `base64` for a decimal, `seconds`, `milliseconds`,
+    `microseconds` or `nanoseconds` for a timestamp. Where neither says it, a value that could be two is rejected.
 
     Bad records are kept in the quarantine with every reason. Raises `UnknownIncarnation`, `LeaseHeld` and
     `UnknownForm`.

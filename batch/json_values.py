@@ -27,11 +27,15 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from batch.sent_forms import BASE64, TEXT, Form
+from batch.sent_forms import BASE64, TEXT, UNITS, Form
 
 NOT_A_NUMBER = {"NAN": "NaN", "INFINITY": "Infinity", "-INFINITY": "-Infinity"}
 MOST_HEX_DIGITS = 32
 """A decimal has 38 digits, which are less than 16 bytes."""
+SOONEST, LATEST = 253_500_000, 4_102_444_800
+"""Seconds since 1970, from 1978 to 2100, between which the size of a number tells its unit: below, it is also one of a
+smaller unit within weeks of 1970, or one of a larger in the year 9999, which many sources write for `never`.
+"""
 
 
 def converted(text: Column, kind: DataType, form: Form) -> Column:
@@ -53,10 +57,10 @@ def converted(text: Column, kind: DataType, form: Form) -> Column:
         days = text.try_cast("int")
         return F.coalesce(F.date_from_unix_date(days), F.regexp_replace(text, "Z$", "").try_cast("date"))
     if isinstance(kind, TimestampType):
-        return F.coalesce(_moment(text), text.try_cast("timestamp"))
+        return _let(text, lambda one: _moment(one, form))
     if isinstance(kind, TimestampNTZType):
-        zoned = F.coalesce(_moment(text), text.try_cast("timestamp"))
-        return F.coalesce(F.regexp_replace(text, "Z$", "").try_cast(kind), zoned.cast(kind))
+        local = F.when(_epoch(text).isNull(), F.regexp_replace(text, "Z$", "").try_cast(kind))
+        return F.coalesce(local, _let(text, lambda one: _moment(one, form)).cast(kind))
     if isinstance(kind, BinaryType):
         return F.try_to_binary(text, F.lit("base64"))
     if isinstance(kind, IntegerType | LongType | ShortType):
@@ -74,6 +78,8 @@ def needs_form(text: Column, kind: DataType, form: Form) -> Column:
     """Whether a value that was not taken (`converted`) would be one if anything said which form it has."""
     if isinstance(kind, DecimalType):
         return form.name.isNull() & _written(text, kind).isNotNull()
+    if isinstance(kind, TimestampType | TimestampNTZType):
+        return form.name.isNull() & _epoch(text).isNotNull()
     return F.lit(False)
 
 
@@ -138,16 +144,30 @@ def _is_negative(digits: Column) -> Column:
     return digits.rlike("^[89A-F]")
 
 
-def _moment(text: Column) -> Column:
-    """An epoch number: days to nanoseconds differ by so much that the size tells the unit (1973 to 5138)."""
-    number = text.try_cast("bigint")
-    size = F.abs(number)
-    return (
-        F.when(size < 10**11, F.timestamp_seconds(number))
-        .when(size < 10**14, F.timestamp_millis(number))
-        .when(size < 10**17, F.timestamp_micros(number))
-        .when(number.isNotNull(), F.timestamp_micros(F.call_function("div", number, F.lit(1000))))
-    )
+def _epoch(text: Column) -> Column:
+    return text.try_cast("bigint")
+
+
+def _moment(text: Column, form: Form) -> Column:
+    """ISO text with a zone, or a number since 1970 whose unit is known, or told by its size; else null."""
+    number = _epoch(text)
+    size = F.abs(number.cast("decimal(20,0)"))
+    by_size = F.when(number == 0, F.timestamp_micros(number))
+    by_form = F.when(number.isNull(), text.try_cast("timestamp"))
+    for unit, per_second in UNITS.items():
+        by_form = by_form.when(form.name == unit, _since_1970(number, per_second))
+        # Debezium has no seconds, and what would be some is also milliseconds of early 1970.
+        if per_second > 1:
+            is_clear = size.between(SOONEST * per_second, LATEST * per_second)
+            by_size = by_size.when(is_clear, _since_1970(number, per_second))
+    return by_form.otherwise(F.when(form.name.isNull(), by_size))
+
+
+def _since_1970(number: Column, per_second: int) -> Column:
+    if per_second > 10**6:
+        parts = F.lit(per_second // 10**6)
+        return F.timestamp_micros(F.call_function("div", F.try_subtract(number, F.pmod(number, parts)), parts))
+    return F.timestamp_micros(F.try_multiply(number, F.lit(10**6 // per_second)))
 
 
 def _array(text: Column, kind: ArrayType, form: Form) -> Column:

@@ -1,4 +1,5 @@
-"""In which form Debezium sent a value: the same text is one number as digits and another as base64.
+"""In which form Debezium sent a value: the same text is one number as digits and another as base64, and the same number
+is one moment in milliseconds and another in microseconds.
 
 The schema of a record says so where it comes along (`provided`); otherwise whoever reads may declare it per column.
 """
@@ -10,12 +11,20 @@ from dataclasses import dataclass
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DataType, DecimalType, StructField
+from pyspark.sql.types import ArrayType, DataType, DecimalType, StructField, TimestampNTZType, TimestampType
 
 from lakehouse.errors import LakehouseError
 from lakehouse.tables import CapturedTable
 
 TEXT, BASE64 = "text", "base64"
+UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+"""Form of a moment -> how many of it make a second."""
+BY_NAME = {
+    "org.apache.kafka.connect.data.Timestamp": "milliseconds",
+    "io.debezium.time.Timestamp": "milliseconds",
+    "io.debezium.time.MicroTimestamp": "microseconds",
+    "io.debezium.time.NanoTimestamp": "nanoseconds",
+}
 BY_TYPE = {"bytes": BASE64, "string": TEXT}
 SENT_TYPE = "type:string,name:string,parameters:struct<scale:string>"
 FIELDS = f"array<struct<field:string,{SENT_TYPE},items:struct<{SENT_TYPE}>>>"
@@ -36,7 +45,7 @@ class Form:
     """The form of one column's values in each record."""
 
     name: Column
-    """`text` or `base64`; null where neither the record nor a declaration says it."""
+    """`text`, `base64` or a unit; null where neither the record nor a declaration says it."""
     scale: Column
     """Digits behind the point of a number in base64."""
 
@@ -65,9 +74,11 @@ def form_of(fields: Column, column: StructField, names: tuple[str, ...], declare
     field = F.get(F.filter(fields, lambda one: one["field"].isin(*names)), 0)
     is_array = isinstance(column.dataType, ArrayType)
     kind, sent = (column.dataType.elementType, field["items"]) if is_array else (column.dataType, field)  # type: ignore[attr-defined]
+    known = BY_TYPE if isinstance(kind, DecimalType) else BY_NAME
+    by = sent["type"] if isinstance(kind, DecimalType) else sent["name"]
     scale = sent["parameters"]["scale"].try_cast("int")
-    name = F.try_element_at(_map(BY_TYPE), sent["type"])
-    return Form(F.coalesce(name, F.lit(declared)), F.coalesce(scale, F.lit(kind.scale)))
+    own_scale = F.lit(kind.scale if isinstance(kind, DecimalType) else 0)
+    return Form(F.coalesce(F.try_element_at(_map(known), by), F.lit(declared)), F.coalesce(scale, own_scale))
 
 
 def _forms_of(kind: DataType) -> tuple[str, ...]:
@@ -75,7 +86,7 @@ def _forms_of(kind: DataType) -> tuple[str, ...]:
         return _forms_of(kind.elementType)
     if isinstance(kind, DecimalType):
         return (TEXT, BASE64)
-    return ()
+    return tuple(UNITS) if isinstance(kind, TimestampType | TimestampNTZType) else ()
 
 
 def _map(known: Mapping[str, str]) -> Column:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -27,11 +27,11 @@ AMOUNTS = CapturedTable(
     "amounts",
     columns(
         "id bigint, total decimal(12,2), fine decimal(20,8), whole decimal(38,0), parts array<decimal(12,2)>, "
-        "at timestamp"
+        "at timestamp, moments array<timestamp>"
     ),
     keys=("id",),
 )
-EMPTY = {"total": None, "fine": None, "whole": None, "parts": None, "at": None}
+EMPTY = {"total": None, "fine": None, "whole": None, "parts": None, "at": None, "moments": None}
 DECIMAL = "org.apache.kafka.connect.data.Decimal"
 
 
@@ -80,6 +80,14 @@ PRECISE_ITEMS = field("parts", "array", items={"type": "bytes", "name": DECIMAL,
 FINE = [123456789, -123456789, 10**20 - 1, -(10**20) + 1, 0, -1, 127, 128, -128, -129]
 WIDE = [10**38 - 1, -(10**38) + 1, 2**64, -(2**64), 2**120 + 1]
 EXACT = ["1.500000000000", "1.5E0", "120E-2", "0e-30", "12e+3"]
+MICROS = field("at", "int64", name="io.debezium.time.MicroTimestamp")
+MILLIS = field("at", "int64", name="io.debezium.time.Timestamp")
+NANOS = field("at", "int64", name="io.debezium.time.NanoTimestamp")
+MOMENTS = field("moments", "array", items={"type": "int64", "name": "io.debezium.time.MicroTimestamp"})
+IN_1972, IN_2026, NEVER = 63_072_000, 1_767_261_600, 253_402_300_799
+"""1 January 1972, 1 January 2026 at ten, and the last second of 9999, in seconds."""
+CLEAR = [IN_2026 * 10**3, IN_2026 * 10**6, IN_2026 * 10**9, -IN_2026 * 10**6, 0, "2026-01-01T12:00:00.5+02:00"]
+UNCLEAR = [IN_2026, IN_1972 * 10**3, IN_1972 * 10**6, IN_1972 * 10**9, NEVER * 10**3, NEVER * 10**6, 86_400]
 INEXACT = ["1.230000000001", "1.5E-20", "12E-3", "1.234"]
 
 
@@ -91,23 +99,25 @@ def cases(column: str, *values: Any, by: dict[str, Any] | None = None) -> list[t
 def undeclared(spark: SparkSession) -> Taken:
     every = cases("total", "1234", "+123", "12.30", "12345678", "1e10", "ABA=", 1234, *EXACT, *INEXACT)
     every += cases("total", {"scale": 1, "value": unscaled(-125)}) + cases("parts", ["1234"], [1234, 1.5])
-    return Taken(spark, every, {})
+    return Taken(spark, every + cases("at", *CLEAR, *UNCLEAR), {})
 
 
 @pytest.fixture(scope="module")
 def as_base64(spark: SparkSession) -> Taken:
     every = cases("total", "1234", "+123") + cases("total", "1234", by=AS_TEXT)
+    every += cases("at", IN_1972 * 10**6, -1, NEVER * 10**6) + cases("at", IN_1972 * 10**3, by=MILLIS)
     every += cases("fine", *map(unscaled, FINE)) + cases("whole", *map(unscaled, [*WIDE, 10**38]))
-    return Taken(
-        spark, every + cases("parts", ["1234", None]), dict.fromkeys(("total", "fine", "whole", "parts"), "base64")
-    )
+    declared = dict.fromkeys(("total", "fine", "whole", "parts"), "base64") | {"at": "microseconds"}
+    return Taken(spark, every + cases("parts", ["1234", None]), declared)
 
 
 @pytest.fixture(scope="module")
 def as_text(spark: SparkSession) -> Taken:
     every = cases("total", "1234", "+123") + cases("total", "1234", 1234, by=PRECISE)
     every += cases("total", unscaled(12300), unscaled(12345), by=FOUR) + cases("parts", ["1234"], by=PRECISE_ITEMS)
-    return Taken(spark, every, {"total": "text", "parts": "text"})
+    every += cases("at", IN_1972) + cases("at", IN_1972 * 10**6, by=MICROS) + cases("at", IN_1972 * 10**9 - 1, by=NANOS)
+    every += cases("moments", [IN_1972 * 10**6], by=MOMENTS)
+    return Taken(spark, every, {"total": "text", "parts": "text", "at": "seconds"})
 
 
 def numbers(*texts: str) -> list[Decimal]:
@@ -159,6 +169,35 @@ def test_digits_that_have_no_place_are_not_rounded_away(undeclared: Taken) -> No
 def test_elements_of_an_array_have_the_form_of_their_column(undeclared: Taken, as_base64: Taken) -> None:
     assert undeclared.of("parts", ["1234"], [1234, 1.5]) == ["type_does_not_fit:parts", numbers("1234", "1.5")]
     assert as_base64.of("parts", ["1234", None]) == [[Decimal("-26588.24"), None]]
+
+
+def test_a_number_is_a_moment_in_the_unit_of_its_schema(as_base64: Taken, as_text: Taken) -> None:
+    start = datetime(1972, 1, 1)
+    assert as_text.of("at", IN_1972 * 10**6, by=MICROS) == [start]
+    assert as_base64.of("at", IN_1972 * 10**3, by=MILLIS) == [start]
+    assert as_text.of("at", IN_1972 * 10**9 - 1, by=NANOS) == [start - timedelta(microseconds=1)]
+    assert as_text.of("moments", [IN_1972 * 10**6], by=MOMENTS) == [[start]]
+
+
+def test_a_number_is_a_moment_in_the_declared_unit(as_base64: Taken, as_text: Taken) -> None:
+    before = datetime(1969, 12, 31, 23, 59, 59, 999_999)
+    moments = as_base64.of("at", IN_1972 * 10**6, -1, NEVER * 10**6)
+    assert moments == [datetime(1972, 1, 1), before, datetime(9999, 12, 31, 23, 59, 59)]
+    assert as_text.of("at", IN_1972) == [datetime(1972, 1, 1)]
+
+
+def test_the_size_of_a_number_tells_its_unit_only_where_it_can_be_no_other(undeclared: Taken) -> None:
+    ten = datetime(2026, 1, 1, 10)
+    mirrored = datetime(1970, 1, 1) - (ten - datetime(1970, 1, 1))
+    assert undeclared.of("at", *CLEAR) == [
+        ten,
+        ten,
+        ten,
+        mirrored,
+        datetime(1970, 1, 1),
+        ten.replace(microsecond=500_000),
+    ]
+    assert undeclared.of("at", *UNCLEAR) == ["form_not_known:at"] * len(UNCLEAR)
 
 
 def test_a_form_that_a_column_cannot_have_is_refused() -> None:
