@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -285,6 +285,7 @@ def test_a_truncate_ends_what_is_older_and_nothing_else(lake: Lake) -> None:
     assert [row["total"] for row in lake.history[2]] == [Decimal("0.16"), Decimal("12.30")]
 
 
+NUMERIC = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
 AVRO = {
     "type": "record",
     "name": "Envelope",
@@ -296,7 +297,14 @@ AVRO = {
             "type": {
                 "type": "record",
                 "name": "Value",
-                "fields": [{"name": "id", "type": "long"}, {"name": "note", "type": ["null", "string"]}],
+                "fields": [
+                    {"name": "id", "type": "long"},
+                    {"name": "note", "type": ["null", "string"]},
+                    {"name": "total", "type": ["null", NUMERIC]},
+                    {"name": "at", "type": {"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"}},
+                    {"name": "seen_at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+                    {"name": "tags", "type": {"type": "array", "items": ["null", "string"]}},
+                ],
             },
         },
         {
@@ -312,14 +320,29 @@ def test_avro_in_confluents_framing_is_applied_by_the_schema_of_each_record(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     fastavro.parse_schema(AVRO)
-    spec = TableSpec("silver.notes", columns("id bigint, note string"), ("id",), "A table of a test.")
-    value = framed(AVRO, {"op": "c", "before": None, "after": {"id": 1, "note": "x"}, "source": {"lsn": 1}}, 7)
+    kinds = "id bigint, note string, total decimal(12,2), at timestamp, seen_at timestamp, tags array<string>"
+    spec = TableSpec("silver.notes", columns(kinds), ("id",), "A table of a test.")
+    row = {"id": 1, "note": "x", "total": Decimal("-1234.00"), "at": 63_072_000_000_000, "tags": ["a", None]}
+    row |= {"seen_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    empty = row | {"id": 2, "note": None, "total": None, "tags": []}
+    envelope = {"op": "c", "before": None, "source": {"lsn": 1}}
+    value, second = (framed(AVRO, envelope | {"after": one}, 7) for one in (row, empty))
     key = framed(KEY, {"id": 1}, 8)
-    records = [(key, value), (key, value + b"!"), (key, b"\x00\x00\x00\x00\x63" + value[5:]), (key, b"x")]
+    records = [
+        (key, value),
+        (framed(KEY, {"id": 2}, 8), second),
+        (key, value + b"!"),
+        (key, b"\x00\x00\x00\x00\x63" + value[5:]),
+        (key, b"x"),
+    ]
     frame = spark.createDataFrame([(*one, "t", 0, n, AT) for n, one in enumerate(records)], RECORD)
     done = apply_changes(spark, frame, spec, tmp_path, {7: json.dumps(AVRO), 8: json.dumps(KEY)})
-    assert done == Applied(records=4, changes=1, rejected=3, tombstones=0)
-    rows = spark.read.format("delta").load(f"{tmp_path}/silver/notes").select("id", "note").collect()
-    assert [tuple(row) for row in rows] == [(1, "x")]
+    assert done == Applied(records=5, changes=2, rejected=3, tombstones=0)
+    rows = spark.read.format("delta").load(f"{tmp_path}/silver/notes").select(*spec.columns).orderBy("id").collect()
+    moments = (datetime(1972, 1, 1), datetime(2026, 1, 1))
+    assert [tuple(row) for row in rows] == [
+        (1, "x", Decimal("-1234.00"), *moments, ["a", None]),
+        (2, None, None, *moments, []),
+    ]
     rejected = spark.read.format("delta").load(f"{tmp_path}/ops/quarantine/notes_changes").select("reasons").collect()
     assert sorted(row["reasons"][0] for row in rejected) == ["bad_framing", "trailing_bytes", "unknown_schema_id"]
