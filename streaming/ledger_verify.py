@@ -78,7 +78,8 @@ def _bronze(settings: Settings, stream: str, entries: list[Entry]) -> Iterator[F
     wrong = [
         f"batch {one.batch_id}: {one.rows_written} written, {held.get(_microseconds(one), 0)} there"
         for one in entries
-        if one.rows_written != held.get(_microseconds(one), 0)
+        # What was projected by a version that did not keep the stamp counts in the sum alone.
+        if one.ingested_at and one.rows_written != held.get(_microseconds(one), 0)
     ]
     written = sum(one.rows_written for one in entries)
     yield Finding(f"{stream}: rows written and rows in Bronze", written, sum(held.values()))
@@ -86,9 +87,7 @@ def _bronze(settings: Settings, stream: str, entries: list[Entry]) -> Iterator[F
 
 
 def _microseconds(entry: Entry) -> int:
-    """The stamp of a batch as microseconds since 1970; -1 where it has none."""
-    if not entry.ingested_at:
-        return -1
+    """The stamp of a batch as microseconds since 1970."""
     return (datetime.fromisoformat(entry.ingested_at).replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 
 
