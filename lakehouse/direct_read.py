@@ -9,10 +9,12 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
 
 from lakehouse.ledger_entry import ENTRY, Entry
 from lakehouse.settings import Settings
+from lakehouse.tables import LEDGER
 
 
 def _storage(settings: Settings) -> dict[str, str]:
@@ -71,17 +73,33 @@ def row_count(settings: Settings, name: str) -> int:
 
 
 def ledger_commits(settings: Settings, stream: str) -> Iterator[tuple[datetime, Entry]]:
-    """The ledger entries in the commits of a Bronze table, each with the time of its commit in UTC, oldest first."""
+    """The ledger entries of a Bronze table, each with the time of its commit in UTC, oldest first: from the commits
+    themselves, and from `ops.ledger` where those have expired.
+    """
     table = open_table(settings, f"bronze.{stream}")
-    for commit in reversed(table.history()) if table else ():
+    commits = table.history()[::-1] if table else []
+    if commits:
+        yield from _expired(settings, stream, commits[0]["version"])
+    for commit in commits:
         metadata = commit.get("userMetadata") or ""
         if ENTRY in metadata:
             at = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
             yield at, Entry.from_dict(json.loads(metadata)[ENTRY])
 
 
+def _expired(settings: Settings, stream: str, oldest: int) -> Iterator[tuple[datetime, Entry]]:
+    """The entries of the versions before the `oldest` that the table's log still has."""
+    ledger = open_table(settings, LEDGER.name) if oldest else None
+    if ledger is None:
+        return
+    is_expired = (pc.field("stream") == stream) & (pc.field("table_version") < oldest)
+    found = ledger.to_pyarrow_dataset().to_table(filter=is_expired).sort_by("table_version")
+    for row in found.to_pylist(maps_as_pydicts="strict"):
+        yield row["committed_at"], Entry.from_row(row)
+
+
 def ledger_entries(settings: Settings, stream: str) -> Iterator[Entry]:
-    """The ledger entries in the commits of a Bronze table, oldest first."""
+    """The ledger entries of a Bronze table, oldest first."""
     return (entry for _, entry in ledger_commits(settings, stream))
 
 

@@ -40,6 +40,7 @@ def _row(entry: Entry, table_version: int, committed_at: datetime) -> dict[str, 
         "objects": json.dumps(entry.objects) if entry.objects else None,
         "first_event_at": _moment(entry.first_event_at),
         "last_event_at": _moment(entry.last_event_at),
+        "ingested_at": _moment(entry.ingested_at),
         "committed_at": committed_at,
         "table_version": table_version,
     }

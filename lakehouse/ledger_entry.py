@@ -103,3 +103,16 @@ class Entry:
         known = {one.name for one in fields(Entry)}
         ranges = tuple(OffsetRange(*one) for one in values["ranges"])
         return Entry(**{name: value for name, value in values.items() if name in known} | {"ranges": ranges})
+
+    @staticmethod
+    def from_row(row: dict[str, Any]) -> Entry:
+        """The entry that a row of `ops.ledger` holds; moments carry their zone. What is null in it has its default."""
+        values = {one.name: row[one.name] for one in fields(Entry) if row.get(one.name) is not None}
+        for name in ("first_event_at", "last_event_at"):
+            if name in values:
+                values[name] = values[name].isoformat()
+        ranges = tuple(OffsetRange(**one) for one in values["ranges"])
+        objects = json.loads(values.get("objects", "{}"))
+        if "ingested_at" in values:
+            values["ingested_at"] = values["ingested_at"].astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
+        return Entry(**values | {"ranges": ranges, "objects": objects})

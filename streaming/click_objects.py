@@ -16,6 +16,7 @@ from pyspark.sql.types import ArrayType, StructField, StructType
 
 from lakehouse import metrics
 from lakehouse.delta_io import Mark
+from lakehouse.kill_points import reach
 from lakehouse.object_store import store_of
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_OBJECTS
@@ -83,10 +84,11 @@ class ClickObjects:
             )
             rows.append(dict(zip(CLICK_OBJECTS.columns, row, strict=True)))
         if rows:
-            self._writer.append(spark, rows, mark)
+            self._writer.write(spark, rows, mark)
         settled = {(one.address, one.etag, one.size) for one in taken.objects if one.outcome in SETTLED}
         self._register.add(mark, settled)
         metrics.count_objects(taken.outcomes)
+        reach("between_objects_and_bronze")
 
 
 def _items(

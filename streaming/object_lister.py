@@ -1,14 +1,18 @@
 """For stores without notifications: list what is new in the landing bucket and announce it on the notifications topic.
 
-Keys below the prefix must be in the order of time: each look starts after the newest key that the lister announced, so
-its cost does not grow with what was seen. It remembers that key in Kafka, in the metadata of its consumer group's
-offset: one small record, whatever else is on the topic. A look that was cut off before it remembered is announced
-again, which the stream drops. What comes behind the newest key is found by the nightly reconciliation.
+Keys must have the layout `<prefix>date=YYYY-MM-DD/...` and be in the order of time: each look starts after the newest
+key that the lister announced, so its cost does not grow with what was seen. A key of another layout, or of a day that
+is far off, is passed over: it would be the newest for ever. The lister remembers its place in Kafka, in the metadata of
+its consumer group's offset: one small record, whatever else is on the topic. A look that was cut off before it
+remembered is announced again, which the stream drops. What comes behind the newest key is found by the nightly
+reconciliation.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -19,7 +23,7 @@ from lakehouse.object_store import s3_client
 from lakehouse.settings import Settings
 from streaming.announcer import Announcer
 from streaming.landing_bucket import listed
-from streaming.object_notifications import NotifiedObject
+from streaming.object_notifications import NotifiedObject, key_date
 
 log = get_logger(__name__)
 POLL_SECONDS = 2.0
@@ -70,7 +74,9 @@ class ObjectLister:
         self._s3 = s3_client(settings)
         self._announcer = Announcer(settings)
         self._bookmark = Bookmark(settings)
-        self._newest = self._bookmark.read()
+        newest = self._bookmark.read()
+        self._newest = newest if self._can_be_newest(newest) else ""
+        self._stray = ""
         self.trouble: Exception | None = None
 
     def announce_new(self) -> int:
@@ -86,7 +92,7 @@ class ObjectLister:
 
     def has_new(self) -> bool:
         """Whether the bucket holds an object that is not announced yet."""
-        return next(listed(self._s3, self._settings, self._settings.landing_prefix, self._newest), None) is not None
+        return next(self._behind_newest(), None) is not None
 
     def run(self, stopping: threading.Event) -> None:
         """Announce new objects every few seconds until told to stop; a store that is down is waited for.
@@ -104,10 +110,25 @@ class ObjectLister:
 
     def _new_objects(self) -> list[NotifiedObject]:
         new = []
-        for key, found in listed(self._s3, self._settings, self._settings.landing_prefix, self._newest):
+        for key, found in self._behind_newest():
             if found is None:
                 # Nothing behind it is announced before it: the next look begins at the newest key.
                 log.warning("object_not_complete", key=key)
                 break
             new.append(found)
         return new
+
+    def _behind_newest(self) -> Iterator[tuple[str, NotifiedObject | None]]:
+        for key, found in listed(self._s3, self._settings, f"{self._settings.landing_prefix}date=", self._newest):
+            if self._can_be_newest(key):
+                yield key, found
+            elif not self._stray:
+                # Once, and not at each look: it stays there until somebody takes it away.
+                self._stray = key
+                log.warning("object_of_no_day_yet", key=key)
+
+    def _can_be_newest(self, key: str) -> bool:
+        folder, slash, _ = key.removeprefix(self._settings.landing_prefix).partition("/")
+        day = key_date(folder + slash)
+        # A collector may be ahead of this machine's clock, or count its days in another zone.
+        return day is not None and day <= datetime.now(UTC).date() + timedelta(days=1)

@@ -42,7 +42,8 @@ LONGEST_LINE = 64 * 1024 * 1024
 """Bytes of a line: a longer one would not fit into memory, where it is held several times."""
 ABOUT_THE_OBJECT = ("InvalidObjectState", "KeyTooLongError")
 """What a store answers about one object, where the store itself is well: it is archived, or its key can't be."""
-FAULTS = ("bad_notification", "missing_object", "overwritten_object", "wrong_size", UNREADABLE)
+CURE = "Check the S3 settings and the rights on the bucket; the batch is read again at the next start"
+FAULTS = ("bad_notification", "missing_object", "overwritten_object", "refused_object", "wrong_size", UNREADABLE)
 """What keeps a whole object from being read."""
 Content = IO[bytes] | None
 """An object's whole content; None where a fault keeps it from being read."""
@@ -129,26 +130,41 @@ def _fetch(store: Store, item: Item) -> tuple[Content, str]:
     named = item.as_py()
     if named["fault"]:
         return None, named["fault"]
-    cure = "Check the S3 settings and the rights on the bucket; the batch is read again at the next start"
     for tries_left in reversed(range(TRIES)):
         try:
             return _get(client_of(store), named)
         except ClientError as error:
-            code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-            if status == 412:
-                return None, "overwritten_object"
-            if status == 404 and code != "NoSuchBucket":
-                return None, "missing_object"
-            if code in ABOUT_THE_OBJECT:
-                return None, UNREADABLE
-            raise ServiceUnreachable(f"{named['_source_file']}", store.address, f"{cure} ({code}).") from None
+            return None, _fault(error, store, named)
         except BotoCoreError as error:
             # The connection broke in the middle of the body, which the client itself does not try again.
             if not tries_left:
-                raise ServiceUnreachable(
-                    "The landing store", store.address, f"{cure} ({type(error).__name__})."
-                ) from None
+                cure = f"{CURE} ({type(error).__name__})."
+                raise ServiceUnreachable("The landing store", store.address, cure) from None
     raise AssertionError("not reached")
+
+
+def _fault(error: ClientError, store: Store, named: dict[str, Any]) -> str:
+    """What the store's answer says about the object. Raises `ServiceUnreachable` where it is not about the object."""
+    code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+    if status == 412:
+        return "overwritten_object"
+    if status == 404 and code != "NoSuchBucket":
+        return "missing_object"
+    if code in ABOUT_THE_OBJECT:
+        return UNREADABLE
+    # Encrypted with a key that is not ours, for one: the next object may be well. A wrong secret is refused everywhere.
+    if status in (400, 403) and _serves(client_of(store), named["bucket"]):
+        return "refused_object"
+    raise ServiceUnreachable(f"{named['_source_file']}", store.address, f"{CURE} ({code}).") from None
+
+
+def _serves(client: Any, bucket: str) -> bool:
+    """Whether the store lets us into the bucket; needs the right to list it."""
+    try:
+        client.head_bucket(Bucket=bucket)
+    except (BotoCoreError, ClientError):
+        return False
+    return True
 
 
 def _get(client: Any, named: dict[str, Any]) -> tuple[Content, str]:

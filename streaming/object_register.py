@@ -2,7 +2,7 @@
 
 Its rows are written before the Bronze commit of their batch, so that none can be missing for rows that are there. One
 whose batch never got to Bronze counts for nothing: each row names the mark of its batch, and Bronze knows which marks
-it holds.
+it holds. When the batch runs again, its rows are replaced: an object may be gone by then, or be back.
 """
 
 from __future__ import annotations

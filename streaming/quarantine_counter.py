@@ -32,8 +32,9 @@ class RequestWaits(LakehouseError):
     def __init__(self, streams: Sequence[str]) -> None:
         super().__init__(
             f"The driver of {', '.join(streams)} gave no answer within {WAIT_SECONDS:.0f} s. The request is kept, and "
-            "executed as soon as it can be; `lakehouse quarantine list` shows it. Look at the driver's log "
-            "(`registry_does_not_answer`?)."
+            "executed as soon as the driver can; `lakehouse quarantine list` shows it. Look at the driver's log "
+            "(`registry_does_not_answer`?). A driver with another LAKEHOUSE_HOME, or on another machine, never sees "
+            "it: ask there."
         )
 
 

@@ -35,6 +35,8 @@ def serve(
     """Execute and answer what waits, oldest first; returns how many requests. `held`: the lease of each stream, by its
     table.
     """
+    for one in streams:
+        quarantine_requests.refuse_unreadable(settings, one.spec.table)
     waiting = [(one, request) for one in streams for request in quarantine_requests.pending(settings, one.spec.table)]
     for stream, request in waiting:
         answer = _executed(spark, settings, stream, registry, request, held[stream.spec.table])
@@ -107,7 +109,7 @@ def _served(
         return serve(spark, settings, streams, registry, held)
     except InterruptedError:
         return 0
-    except Exception as trouble:  # a request that can't be read must not close the desk for all others
+    except Exception as trouble:  # whatever it is, the desk stays open, and the stream goes on
         log.error("requests_not_read", reason=f"{type(trouble).__name__}: {trouble}"[:TROUBLE_CHARACTERS])
         return 0
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from streaming.quarantine_selection import Selection
 
+log = get_logger(__name__)
 Kind = Literal["replay", "discard"]
 REQUEST, ANSWER = ".request.json", ".answer.json"
 
@@ -36,7 +38,7 @@ class Request:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Request:
-        """The request that `asdict` gave."""
+        """The request that `asdict` gave. Of another version's, raises `KeyError`, `TypeError` or `AttributeError`."""
         chosen = Selection(**{name: tuple(each) for name, each in values["selection"].items()})
         return Request(**values | {"selection": chosen})
 
@@ -74,16 +76,43 @@ def withdraw(settings: Settings, request: Request) -> None:
 
 
 def pending(settings: Settings, stream: str) -> Iterator[Request]:
-    """Requests of a stream that wait for an answer, oldest first."""
+    """Requests of a stream that wait for an answer, oldest first, without those that this version can't read."""
+    return (found for _, found in _waiting(settings, stream) if isinstance(found, Request))
+
+
+def refuse_unreadable(settings: Settings, stream: str) -> None:
+    """Answer the requests of a stream that this version can't read: they must hold up no other."""
+    for request_id, found in _waiting(settings, stream):
+        if isinstance(found, Exception):
+            reason = f"{type(found).__name__}: {found}"
+            log.error("request_not_read", stream=stream, request=request_id, reason=reason)
+            trouble = f"The owner's version can't read the request ({reason}). Ask with the owner's version."
+            _answer(_folder(settings, stream), request_id, Answer(trouble=trouble))
+
+
+def _waiting(settings: Settings, stream: str) -> Iterator[tuple[str, Request | Exception]]:
+    """Id and request, or why it can't be read."""
     for path in sorted(_folder(settings, stream).glob(f"*{REQUEST}")):
-        yield Request.from_dict(json.loads(path.read_text("utf-8")))
+        request_id = path.name.removesuffix(REQUEST)
+        try:
+            request = Request.from_dict(json.loads(path.read_text("utf-8")))
+            if (request.stream, request.request_id) != (stream, request_id):
+                raise ValueError(f"it is {request.request_id} of {request.stream}")
+            yield request_id, request
+        except FileNotFoundError:
+            continue  # withdrawn meanwhile
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as trouble:
+            yield request_id, trouble
 
 
 def give_answer(settings: Settings, request: Request, answer: Answer) -> None:
     """Write the answer down, then take the request away."""
-    folder = _folder(settings, request.stream)
-    _write(folder / f"{request.request_id}{ANSWER}", asdict(answer))
-    (folder / f"{request.request_id}{REQUEST}").unlink(missing_ok=True)
+    _answer(_folder(settings, request.stream), request.request_id, answer)
+
+
+def _answer(folder: Path, request_id: str, answer: Answer) -> None:
+    _write(folder / f"{request_id}{ANSWER}", asdict(answer))
+    (folder / f"{request_id}{REQUEST}").unlink(missing_ok=True)
 
 
 def take_answer(settings: Settings, request: Request) -> Answer | None:

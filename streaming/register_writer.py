@@ -27,16 +27,21 @@ class RegisterWriter:
         self._positions = KnownPositions()
         self._has_table = False
 
-    def append(self, spark: SparkSession, rows: Sequence[Mapping[str, Any]], mark: Mark) -> None:
-        """Write what the batch `mark` took (a value for each declared column), unless the table holds it already."""
+    def write(self, spark: SparkSession, rows: Sequence[Mapping[str, Any]], mark: Mark) -> None:
+        """Write what the batch `mark` took (a value for each declared column), instead of what an earlier try of it
+        took: that never got to Bronze, and an object may be gone by now, or be back.
+        """
         if not self._has_table:
             delta_io.ensure(spark, CLICK_OBJECTS, self._settings)
             self._has_table = True
         append = Append(spark, CLICK_OBJECTS, self._settings)
-        if self._positions.at(append).get(mark.application, -1) >= mark.batch:
-            return
         table = pa.Table.from_pylist(list(rows), to_arrow_schema(CLICK_OBJECTS.schema))
-        append.write(spark.createDataFrame(table).coalesce(1))
+        frame = spark.createDataFrame(table).coalesce(1)
+        if self._positions.at(append).get(mark.application, -1) >= mark.batch:
+            of_batch = f"_application = '{mark.application}' and _batch_id = {mark.batch}"
+            delta_io.overwrite(frame, CLICK_OBJECTS, self._settings, where=of_batch)
+            return
+        append.write(frame)
         self._positions.commit(append, {mark.application: mark.batch}, "")
         # Not by Delta's own `autoCompact`: that looks through all of the table's files after each commit.
         if mark.batch % COMPACT_EVERY == COMPACT_EVERY - 1:

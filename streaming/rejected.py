@@ -118,7 +118,7 @@ def _recorded(
     ]
     # A row of an earlier topic of the same name can have the same place; its id is another one.
     partition = F.coalesce("origin_etag", F.col("origin_partition").cast("string"))
-    now = _identity(stream, logs, F.col("origin"), partition, F.col("origin_position"))
+    now = _identity(stream, logs, F.col("arrived_at"), F.col("origin"), partition, F.col("origin_position"))
     is_recorded = reduce(Column.__or__, in_each) & (F.col("quarantine_id") == now)
     return quarantine.where(is_recorded).select("quarantine_id")
 
@@ -133,19 +133,21 @@ def is_before(positions: bronze_positions.Positions) -> Column:
 
 
 def _identity(
-    stream: BronzeStream, logs: Mapping[str, TopicLog], place: Column, partition: Column, position: Column
+    stream: BronzeStream,
+    logs: Mapping[str, TopicLog],
+    arrived_at: Column,
+    place: Column,
+    partition: Column,
+    position: Column,
 ) -> Column:
     """The id of a rejected row, always the same for the same row."""
-    # A topic that was made again begins at offset 0 again: its id keeps the ids of rows apart.
+    # A topic that was made again begins at offset 0, and one that lost its end gives offsets out again: its id and
+    # the time keep the ids of rows apart. An object that was not read may be announced, and not be read, again.
     topic_ids = F.create_map(*[F.lit(text) for topic, log in logs.items() for text in (topic, log.topic_id)])
-    parts = [
-        F.lit(stream.spec.table),
-        topic_ids[F.col("_topic")],
-        place,
-        F.coalesce(partition.cast("string"), F.lit("")),
-        position.cast("string"),
-    ]
-    return F.sha2(F.concat_ws("\x1f", *parts), 256).substr(1, 16)
+    record = (topic_ids[F.col("_topic")], F.col("_partition"), F.col("_offset"), F.unix_millis(arrived_at))
+    parts = (F.lit(stream.spec.table), *record, place, partition, position)
+    texts = [F.coalesce(one.cast("string"), F.lit("")) for one in parts]
+    return F.sha2(F.concat_ws("\x1f", *texts), 256).substr(1, 16)
 
 
 def _rows(rejected: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog]) -> DataFrame:
@@ -157,7 +159,7 @@ def _rows(rejected: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog
         return F.col(column) if column in columns else F.lit(None).cast(kind)
 
     return rejected.select(
-        _identity(stream, logs, place, partition, position).alias("quarantine_id"),
+        _identity(stream, logs, F.col("_kafka_at"), place, partition, position).alias("quarantine_id"),
         F.lit(name).alias("stream"),
         F.lit("bronze").alias("stage"),
         F.col("_reasons").alias("reasons"),
@@ -170,7 +172,7 @@ def _rows(rejected: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog
         where_known("_etag", "string").alias("origin_etag"),
         partition.cast("int").alias("origin_partition"),
         position.cast("bigint").alias("origin_position"),
-        F.col("_kafka_at" if "_kafka_at" in columns else "_ingested_at").alias("arrived_at"),
+        F.col("_kafka_at").alias("arrived_at"),
         "_topic",
         "_partition",
         "_offset",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+import psycopg
 from psycopg.rows import class_row
 
 from lakehouse import source_cut
@@ -56,11 +57,24 @@ class NoHeartbeat(LakehouseError):
         )
 
 
+class SlotNotRead(LakehouseError):
+    """Postgres answers and does not say how the slot stands."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"Postgres does not say how the replication slot stands: {found}. Was it restarted? Else run the SQL files "
+            "of infra/postgres/ against the source: they make the table heartbeats and the role that reads it."
+        )
+
+
 def ask(settings: Settings) -> SourceState:
-    """The state of now. Raises `ServiceUnreachable` or `NoHeartbeat`."""
-    with source_cut.reading(settings) as (connection, cut):
-        asked = {"incarnation": cut.incarnation, "slot": settings.source_slot}
-        found = connection.cursor(row_factory=class_row(SourceState)).execute(ASK, asked).fetchone()
+    """The state of now. Raises `ServiceUnreachable`, `CutNotTaken`, `SlotNotRead` or `NoHeartbeat`."""
+    try:
+        with source_cut.reading(settings) as (connection, cut):
+            asked = {"incarnation": cut.incarnation, "slot": settings.source_slot}
+            found = connection.cursor(row_factory=class_row(SourceState)).execute(ASK, asked).fetchone()
+    except psycopg.Error as error:
+        raise SlotNotRead(str(error).partition("\n")[0]) from None
     if found is None:
         raise NoHeartbeat
     return found

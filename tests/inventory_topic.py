@@ -106,6 +106,11 @@ def cli_process(settings: Settings, *arguments: str, kill_at: str = "") -> subpr
     environment = os.environ | {
         "LAKEHOUSE_HOME": str(settings.home),
         "LAKEHOUSE_INVENTORY_TOPIC": settings.inventory_topic,
+        "LAKEHOUSE_CLICK_OBJECTS_TOPIC": settings.click_objects_topic,
+        "LAKEHOUSE_LANDING_PREFIX": settings.landing_prefix,
+        "LAKEHOUSE_S3_ENDPOINT": settings.s3_endpoint,
+        "LAKEHOUSE_S3_ACCESS_KEY": settings.s3_access_key.get_secret_value(),
+        "LAKEHOUSE_S3_SECRET_KEY": settings.s3_secret_key.get_secret_value(),
         "LAKEHOUSE_MAX_OFFSETS_PER_BATCH": str(settings.max_offsets_per_batch),
         "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         "LAKEHOUSE_SCHEMA_REGISTRY_URL": settings.schema_registry_url,

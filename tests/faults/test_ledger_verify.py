@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
-from inventory_topic import InventoryTopic
+from inventory_topic import TABLE, InventoryTopic, entries
 from pyspark.sql import SparkSession
 
+from lakehouse import direct_read
+from lakehouse.ledger import project
+from lakehouse.ledger_entry import Entry
 from lakehouse.settings import Settings
 from streaming import ledger_verify, queries
 from streaming.commands import ledger
@@ -39,6 +44,17 @@ def test_the_ledger_is_printed_by_stream_and_day(topic: InventoryTopic) -> None:
     line = next(line for line in printed.splitlines() if line.startswith("inventory_events"))
     assert line.split()[2:6] == ["3", str(150 + topic.poison), "150", str(topic.poison)]
     assert line.endswith("balances")
+
+
+def test_the_projection_keeps_each_entry_once(spark: SparkSession, topic: InventoryTopic) -> None:
+    for _ in range(2):
+        assert project(spark, topic.settings).count() == 3
+    projected = [entry for _, entry in direct_read._expired(topic.settings, TABLE, oldest=1_000)]
+
+    def but_for_zones(entry: Entry) -> Entry:
+        return replace(entry, first_event_at=None, last_event_at=None)
+
+    assert list(map(but_for_zones, projected)) == list(map(but_for_zones, entries(topic.settings)))
 
 
 def test_a_row_that_somebody_deleted_is_found(spark: SparkSession, topic: InventoryTopic) -> None:

@@ -18,20 +18,17 @@ from urllib.parse import quote_plus
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka.admin import AdminClient, NewTopic
 from deltalake import write_deltalake
+from landing import DAY, Landing, body, click, own_topic
 from pyspark.sql import SparkSession
 
 from lakehouse import delta_io, direct_read, lease
 from lakehouse.delta_io import Mark
-from lakehouse.kafka_config import client_config
 from lakehouse.ledger_entry import Entry
-from lakehouse.object_store import s3_client
 from lakehouse.session import point_at_store
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_OBJECTS
 from streaming import click_events, object_recount, queries
-from streaming.announcer import Announcer
 from streaming.commands import ledger
 from streaming.ledger_verify import LedgerDiffers, verify
 from streaming.object_notifications import NotifiedObject
@@ -41,38 +38,6 @@ from streaming.writer_schemas import Registry
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 TOPIC = "faulty.click.objects"
 PREFIX = "faulty/"
-DAY = date(2026, 11, 23)
-
-
-def click(event_id: str) -> bytes:
-    fields = {"event_id": event_id, "session_id": "s", "event_type": "page_view", "timestamp": "2026-11-23T09:00:00Z"}
-    return json.dumps(fields).encode()
-
-
-def body(*event_ids: str) -> bytes:
-    return b"\n".join(map(click, event_ids)) + b"\n"
-
-
-@dataclass
-class Landing:
-    """Puts objects and tells of them."""
-
-    settings: Settings
-
-    def __post_init__(self) -> None:
-        self._s3 = s3_client(self.settings)
-        self._announcer = Announcer(self.settings)
-
-    def put(self, name: str, content: bytes, day: date = DAY) -> NotifiedObject:
-        key = f"{PREFIX}date={day}/hour=09/{name}"
-        answer = self._s3.put_object(Bucket=self.settings.landing_bucket, Key=key, Body=content)
-        return NotifiedObject(self.settings.landing_bucket, key, len(content), answer["ETag"].strip('"'))
-
-    def remove(self, one: NotifiedObject) -> None:
-        self._s3.delete_object(Bucket=one.bucket, Key=one.key)
-
-    def tell(self, *records: NotifiedObject | bytes) -> None:
-        self._announcer.send(one.to_json() if isinstance(one, NotifiedObject) else one for one in records)
 
 
 def s3_event(one: NotifiedObject) -> bytes:
@@ -88,10 +53,9 @@ def resized(one: NotifiedObject, size: int) -> NotifiedObject:
 @pytest.fixture(scope="module")
 def settings(stack: Settings, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A topic, a prefix and a home of this test alone."""
-    admin = AdminClient(client_config(stack))
-    admin.create_topics([NewTopic(TOPIC, num_partitions=1)])[TOPIC].result(timeout=30)
     home: Path = tmp_path_factory.mktemp("faulty")
     own = stack.model_copy(update={"home": home, "click_objects_topic": TOPIC, "landing_prefix": PREFIX})
+    own_topic(own)
     point_at_store(spark, own)
     return own
 

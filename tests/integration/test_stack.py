@@ -21,15 +21,18 @@ import psycopg
 import pytest
 import requests
 from botocore.config import Config
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from infra.local import content
 from infra.local import stack as supervisor
 from infra.local.plan import Plan, read_plan
 from infra.local.ports import is_free
 from infra.local.processes import family_of
+from lakehouse.kafka_config import client_config
 from lakehouse.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -101,6 +104,20 @@ def change_of(settings: Settings, customer_id: int) -> tuple[Message, dict[str, 
         if (value.get("after") or {}).get("customer_id") == customer_id:
             return message, value
     raise AssertionError(f"no change of customer {customer_id} arrived")
+
+
+@pytest.mark.parametrize("name", ["inventory.events", "clicks.objects"])
+def test_a_producer_whose_clock_is_wrong_does_not_set_the_time_of_arrival(stack: Settings, name: str) -> None:
+    # A topic like it: others count what is on the real one.
+    topic, declared, now_ms = f"clock.{name}", content.declared_topics()[name], time.time_ns() // 1_000_000
+    made = NewTopic(topic, num_partitions=1, config={key: str(value) for key, value in declared["config"].items()})
+    admin = AdminClient(client_config(stack))
+    admin.create_topics([made])[topic].result(timeout=30)
+    producer = Producer(client_config(stack))
+    producer.produce(topic, b"x", timestamp=now_ms + 10 * 365 * 86_400_000)
+    assert producer.flush(60) == 0
+    _, arrived_ms = next(messages(stack, topic)).timestamp()
+    assert now_ms <= arrived_ms < now_ms + 3_600_000
 
 
 def s3_client(settings: Settings, secret: str | None = None) -> Any:

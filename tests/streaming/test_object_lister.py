@@ -4,8 +4,10 @@ store as often for the newest object of twenty thousand as of one thousand.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,10 @@ class Bucket:
     def get_paginator(self, _: str) -> Bucket:
         return self
 
-    def paginate(self, StartAfter: str, **_: Any) -> list[dict[str, Any]]:  # noqa: N803 - S3's own name
+    def paginate(self, StartAfter: str, Prefix: str, **_: Any) -> list[dict[str, Any]]:  # noqa: N803 - S3's own names
         if "" in self.etags:
             raise RuntimeError("an answer that nobody expects")
-        newer = sorted(key for key in self.etags if key > StartAfter)
+        newer = sorted(key for key in self.etags if key > StartAfter and key.startswith(Prefix))
         return [
             {"Contents": [{"Key": k, "Size": 1} | ({"ETag": self.etags[k]} if self.etags[k] else {}) for k in newer]}
         ]
@@ -46,37 +48,84 @@ class Topic:
 
     def send(self, values: Iterator[bytes]) -> int:
         before = len(self.keys)
-        self.keys += [value.decode().split('"key":"')[1].split('"')[0] for value in values]
+        self.keys += [json.loads(value)["key"] for value in values]
         return len(self.keys) - before
+
+    def read(self) -> str:
+        return self.newest
 
     def write(self, key: str) -> None:
         self.newest = key
 
 
 @pytest.fixture
-def lister(settings: Settings) -> Any:
-    one: Any = ObjectLister.__new__(ObjectLister)
-    one._settings, one._s3, one._announcer, one._newest, one.trouble = settings, Bucket(), Topic(), "", None
-    one._bookmark = one._announcer
-    return one
+def topic() -> Topic:
+    return Topic()
 
 
-def test_each_object_is_announced_once_in_the_order_of_keys(lister: Any) -> None:
-    lister._s3.etags = {"b": "2", "a": "1"}
+@pytest.fixture
+def lister(settings: Settings, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(object_lister, "s3_client", lambda _: Bucket())
+    monkeypatch.setattr(object_lister, "Announcer", lambda _: topic)
+    monkeypatch.setattr(object_lister, "Bookmark", lambda _: topic)
+    return ObjectLister(settings)
+
+
+def of_day(name: str, days: int = 0) -> str:
+    """A key of today, or so many days later."""
+    return f"clicks/date={datetime.now(UTC).date() + timedelta(days=days)}/{name}"
+
+
+def test_each_object_is_announced_once_in_the_order_of_keys(lister: Any, topic: Topic) -> None:
+    a, b, c = map(of_day, "abc")
+    lister._s3.etags = {b: "2", a: "1"}
     lister.announce_new()
-    lister._s3.etags["c"] = "3"
+    lister._s3.etags[c] = "3"
     lister.announce_new()
-    assert lister._announcer.keys == ["a", "b", "c"]
-    assert lister._bookmark.newest == "c"
+    assert topic.keys == [a, b, c]
+    assert topic.newest == c
 
 
-def test_nothing_behind_an_object_that_is_still_being_written_is_announced(lister: Any) -> None:
-    lister._s3.etags = {"a": "1", "b": None, "c": "3"}
+def test_nothing_behind_an_object_that_is_still_being_written_is_announced(lister: Any, topic: Topic) -> None:
+    a, b, c = map(of_day, "abc")
+    lister._s3.etags = {a: "1", b: None, c: "3"}
     assert lister.announce_new() == 1
     assert lister.has_new()
-    lister._s3.etags["b"] = "2"
+    lister._s3.etags[b] = "2"
     assert lister.announce_new() == 2
-    assert lister._announcer.keys == ["a", "b", "c"]
+    assert topic.keys == [a, b, c]
+
+
+STRAY = [
+    "clicks/readme.txt",
+    "clicks/date=today",
+    "clicks/date=soon/a",
+    of_day("a", days=2),
+    "clicks/date=2036x/date=2026-01-01/a",
+]
+
+
+@pytest.mark.parametrize("stray", STRAY)
+def test_a_stray_key_hides_none_that_come_after_it(stray: str, lister: Any, topic: Topic) -> None:
+    lister._s3.etags = {of_day("a"): "1", stray: "9"}
+    assert lister.announce_new() == 1
+    assert not lister.has_new()
+    lister._s3.etags[of_day("b")] = "2"
+    assert lister.announce_new() == 1
+    assert topic.keys == [of_day("a"), of_day("b")]
+
+
+def test_a_collector_may_be_a_day_ahead(lister: Any, topic: Topic) -> None:
+    lister._s3.etags = {of_day("a", days=1): "1"}
+    assert lister.announce_new() == 1
+
+
+@pytest.mark.parametrize("stray", STRAY)
+def test_a_place_that_a_stray_key_took_is_given_up(stray: str, settings: Settings, lister: Any, topic: Topic) -> None:
+    topic.write(stray)
+    later: Any = ObjectLister(settings)
+    later._s3.etags = {of_day("a"): "1"}
+    assert later.announce_new() == 1
 
 
 def test_trouble_that_nobody_expects_is_kept_for_the_driver(lister: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,11 +148,12 @@ def landing(stack: Settings) -> Settings:
 
 def hold_seen_objects(settings: Settings, count: int) -> str:
     """Put objects into the store's own folder, as fast as files; returns the newest key."""
-    folder: Path = settings.home / "stack" / "s3" / "buckets" / settings.landing_bucket / settings.landing_prefix
+    prefix = f"{settings.landing_prefix}date=2026-11-23/"
+    folder: Path = settings.home / "stack" / "s3" / "buckets" / settings.landing_bucket / prefix
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         (folder / f"{number:08d}.jsonl").touch()
-    return f"{settings.landing_prefix}{count - 1:08d}.jsonl"
+    return f"{prefix}{count - 1:08d}.jsonl"
 
 
 @pytest.mark.integration
@@ -123,6 +173,6 @@ def test_a_look_costs_one_list_request_whatever_was_seen(landing: Settings, monk
 
 @pytest.mark.integration
 def test_other_records_on_the_topic_do_not_move_the_lister(landing: Settings) -> None:
-    Bookmark(landing).write("listed/b")
+    Bookmark(landing).write("listed/date=2026-11-23/b")
     object_lister.Announcer(landing).send([b'{"key":"listed/z"}', b"nonsense"])
-    assert ObjectLister(landing)._newest == "listed/b"
+    assert ObjectLister(landing)._newest == "listed/date=2026-11-23/b"

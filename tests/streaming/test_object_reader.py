@@ -8,12 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from botocore.exceptions import ClientError
 
+from lakehouse.errors import ServiceUnreachable
 from lakehouse.object_store import Store
 from streaming import object_lines, object_reader
 from streaming.click_objects import _shares
 from streaming.object_lines import Part, lines_of, parts_of, rows, texts_of
-from streaming.object_reader import _has_huge_line, _unpacked
+from streaming.object_reader import _fetch, _has_huge_line, _unpacked
 
 PLACE = {"etag": "e", "_topic": "t", "_partition": 0, "_offset": 5, "_kafka_at": None}
 
@@ -93,6 +95,54 @@ def test_a_gzip_of_several_members_is_read_to_its_end() -> None:
     content, fault = _unpacked(io.BytesIO(gzip.compress(b"a\n") + gzip.compress(b"b\n")))
     assert content is not None
     assert (content.read(), fault) == (b"a\nb\n", "")
+
+
+class Refusing:
+    """A store that gives no object, for a reason, and lets in or not."""
+
+    def __init__(self, code: str, status: int, lets_in: bool) -> None:
+        self.answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        self.lets_in = lets_in
+
+    def get_object(self, **_: Any) -> None:
+        raise ClientError(self.answer, "GetObject")
+
+    def head_bucket(self, **_: Any) -> None:
+        if not self.lets_in:
+            raise ClientError(self.answer, "HeadBucket")
+
+
+def fetched_from(store: Refusing, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, str]:
+    monkeypatch.setattr(object_reader, "client_of", lambda _: store)
+    one = item("s3://landing/a", bucket="landing", key="a", size=1, fault=None)
+    return _fetch(Store("http://127.0.0.1:1", "us-east-1", "", ""), one)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "fault"),
+    [
+        ("NoSuchKey", 404, "missing_object"),
+        ("PreconditionFailed", 412, "overwritten_object"),
+        ("InvalidObjectState", 403, "unreadable_object"),
+        ("AccessDenied", 403, "refused_object"),
+        ("InvalidRequest", 400, "refused_object"),
+    ],
+)
+def test_what_is_about_one_object_holds_up_no_other(
+    code: str, status: int, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fetched_from(Refusing(code, status, lets_in=True), monkeypatch) == (None, fault)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "lets_in"),
+    [("AccessDenied", 403, False), ("ExpiredToken", 400, False), ("NoSuchBucket", 404, False), ("SlowDown", 503, True)],
+)
+def test_what_is_about_the_store_is_no_fault_of_an_object(
+    code: str, status: int, lets_in: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ServiceUnreachable, match=code):
+        fetched_from(Refusing(code, status, lets_in), monkeypatch)
 
 
 def test_a_store_does_not_show_its_keys() -> None:

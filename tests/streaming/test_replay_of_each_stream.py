@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 from kafka_rows import ARRIVED, frame_of, framed
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rejected_rows import KnownIds, LeaseOfTest, ask, bronze, reject
 
@@ -59,27 +59,44 @@ def test_a_change_comes_back_with_its_key_and_headers(spark: SparkSession, setti
     assert differing(settings) == []
 
 
-def test_a_line_comes_back_and_an_object_that_was_not_read_does_not(spark: SparkSession, settings: Settings) -> None:
-    event = {"event_id": "e1", "user_id": "u", "session_id": "s", "event_type": "page_view", "page_url": "/"}
-    line = json.dumps(event | {"timestamp": "2026-11-23T11:00:00Z", "properties": {"product_id": "P1"}})
-    places = [
-        (1, None, "clicks/a.jsonl", line),
-        (2, None, "clicks/a.jsonl", '{"half'),
-        (1, None, "clicks/b.jsonl", line),
-    ]
-    places.append((0, "missing_object", "clicks/c.jsonl", '{"key": "clicks/c.jsonl"}'))
-    places.append((7, "bad_notification", "topic", "nonsense"))
-    schema = "_source_line bigint, _object_fault string, _source_file string, value string"
-    lines = spark.createDataFrame(places, schema).withColumns(
+def lines_of(spark: SparkSession, places: list[tuple[Any, ...]]) -> DataFrame:
+    """Lines of objects as they were read: offset of the notification, line, fault, object, bytes."""
+    schema = "_offset bigint, _source_line bigint, _object_fault string, _source_file string, value string"
+    return spark.createDataFrame(places, schema).withColumns(
         {
             # A notification that can't be read names no version.
             "_etag": F.when(F.col("_source_file") != "topic", "etag"),
             "_topic": F.lit("topic"),
             "_partition": F.lit(0),
-            "_offset": F.lit(3).cast("bigint"),
             "_kafka_at": F.lit(ARRIVED),
         }
     )
+
+
+def test_an_object_that_was_announced_twice_and_never_read_is_two_rejected_rows(
+    spark: SparkSession, settings: Settings
+) -> None:
+    stream = click_events.stream(settings)
+    places = [(offset, 0, "missing_object", "clicks/a.jsonl", "{}") for offset in (3, 9)]
+    reject(spark, settings, stream, stamped(click_events.unread(lines_of(spark, places)), F.lit(ARRIVED), F.lit(0)))
+    request = ask(stream, is_dry_run=True)
+    assert replay.execute(spark, settings, stream, cast(Registry, REGISTRY), request, LeaseOfTest()).counts == {
+        "still_bad": 2
+    }
+    assert differing(settings) == []
+
+
+def test_a_line_comes_back_and_an_object_that_was_not_read_does_not(spark: SparkSession, settings: Settings) -> None:
+    event = {"event_id": "e1", "user_id": "u", "session_id": "s", "event_type": "page_view", "page_url": "/"}
+    line = json.dumps(event | {"timestamp": "2026-11-23T11:00:00Z", "properties": {"product_id": "P1"}})
+    places = [
+        (3, 1, None, "clicks/a.jsonl", line),
+        (3, 2, None, "clicks/a.jsonl", '{"half'),
+        (3, 1, None, "clicks/b.jsonl", line),
+        (3, 0, "missing_object", "clicks/c.jsonl", '{"key": "clicks/c.jsonl"}'),
+        (3, 7, "bad_notification", "topic", "nonsense"),
+    ]
+    lines = lines_of(spark, places)
     strict = click_events.stream(settings.model_copy(update={"max_record_bytes": 5}))
     reject(spark, settings, strict, stamped(click_events.unread(lines), F.lit(ARRIVED), F.lit(0)))
     stream = click_events.stream(settings)
