@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pyspark.sql import SparkSession
 
-from batch import clicks, inventory_levels, reconcile, sessions
+from batch import clicks, inventory_levels, never_seen, reconcile, sessions
 from batch.gold import build_candidate
 from batch.publish import publish
 from lakehouse import night_cut, night_step, pushed_metrics
@@ -32,7 +32,7 @@ def silver(spark: SparkSession, settings: Settings, business_date: date, run_id:
     cut, tables = night_cut.recorded(spark, settings, run_id)
     merged, found = reconcile.merge_and_compare(spark, settings, cut, tables)
     reconcile.record(spark, settings, run_id, business_date, cut, found)
-    reconcile.require_agreement(found)
+    reconcile.require_agreement(found, never_seen.ask(spark, settings, run_id, cut, found))
     merged += inventory_levels.run(spark, settings) + clicks.run(spark, settings)
     sessions.run(spark, settings)
     gate.require(spark, settings, "silver", business_date, run_id)

@@ -175,6 +175,31 @@ def test_a_night_that_differs_ends_before_gold(spark: SparkSession, lake: Settin
     assert {row["table_name"] for row in written} == {"orders"}
 
 
+def test_a_value_that_was_never_seen_is_read_again_by_the_night_that_misses_it(
+    spark: SparkSession, lake: Settings, shop: psycopg.Connection[Any]
+) -> None:
+    # The insert is not published, so the update leaves out a value that nobody knows.
+    shop.execute("alter publication lakehouse drop table products")
+    shop.execute("insert into products values ('T-9', 'Lamp', null, repeat('never seen ', 400), 1, 1, now())")
+    shop.execute("alter publication lakehouse add table products")
+    shop.execute("update products set unit_price = 2 where product_id = 'T-9'")
+
+    cut, tables = source_rows.read(lake)
+    arrival.ends_after_beat(lake)
+    queries.catch_up(spark, lake, "changes")
+    night_cut.record(spark, lake, "never-seen", DAY, cut, tables)
+
+    def held() -> list[tuple[Any, ...]]:
+        row = delta_io.read_now(spark, PRODUCTS.silver, lake).where("product_id = 'T-9'")
+        return [tuple(one) for one in row.select("description", "_unresolved_columns").collect()]
+
+    with pytest.raises(SilverDiffers, match="Of 1 rows of products, values had never been seen: they were read again"):
+        night.silver(spark, lake, DAY, "never-seen")
+    assert held() == [(None, ["description"])]
+    assert compare(spark, lake, catch_up=partial(queries.catch_up, spark, lake, "changes")).agrees
+    assert held() == [("never seen " * 400, None)]
+
+
 def test_a_step_without_a_cut_says_which_step_takes_it(spark: SparkSession, lake: Settings) -> None:
     with pytest.raises(night_cut.NoCut, match="Run its step `bronze` first"):
         night.silver(spark, lake, DAY, "unknown")

@@ -1,0 +1,39 @@
+"""Values that Debezium left out of a change and that no change in Bronze has: null, and named in `_unresolved_columns`.
+
+The night that finds such rows asks for them: Debezium reads them again, and the next merge fills them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import SparkSession
+
+from batch import repair
+from batch.differences import Difference
+from batch.reconcile import Comparison
+from batch.repair import Repaired
+from lakehouse import delta_io
+from lakehouse.settings import Settings
+from lakehouse.source_cut import SourceCut
+
+MOST_ROWS = 10_000
+"""So many of a table are asked for in one night."""
+
+
+def ask(
+    spark: SparkSession, settings: Settings, run: str, cut: SourceCut, found: Sequence[Comparison]
+) -> dict[str, int]:
+    """Ask for the rows of the tables that differ, and write it down; returns table -> rows that were read again.
+
+    Raises `ServiceUnreachable`.
+    """
+    came = {}
+    for one in found:
+        table = one.source.table
+        live = delta_io.read(spark, table.silver, settings).where("_unresolved_columns is not null")
+        keys = live.select(*table.keys).limit(MOST_ROWS).collect() if one.differing else []
+        if rows := [Difference(table, tuple(key), "changed") for key in keys]:
+            came[table.name] = repair.ask(settings, rows, one.source.shape)
+            repair.record(spark, settings, run, table.name, rows, Repaired(came[table.name], 0), cut)
+    return came
