@@ -32,6 +32,7 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
     placed = positioned(taken.changes, table, opened)
     touched = touched_keys(placed.where("_reasons is null"), table).localCheckpoint()
     silver = Silver.of(spark, settings, table)
+    silver.require(taken.memory)
     held = silver.heads(touched)
     good, quarantined = placed.where("_reasons is null"), 0
     if taken.unmergeable or (taken.memory.horizon is not None and not taken.is_again):
@@ -43,7 +44,7 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
     memory = _next(taken, good)
     past = Past(taken.bronze, table, opened)
     if taken.has_truncates or not memory.is_whole:
-        folded = _all(silver, past, memory)
+        folded = _all(silver, past, memory, touched)
     else:
         takers = past.takers_from(good) if taken.memory.has_moved_rows else None
         folded = _touched(silver, good, scope, past, memory, takers)
@@ -103,7 +104,7 @@ def _touched(
     return Folded(states, anew, silver.heads(touched))
 
 
-def _all(silver: Silver, past: Past, memory: Memory) -> Folded:
+def _all(silver: Silver, past: Past, memory: Memory, placed: DataFrame) -> Folded:
     """All keys: a truncate ends each row that is older, wherever it stands in the order of arrival, and what an attempt
     that was cut off has left in the history is not known.
     """
@@ -111,7 +112,8 @@ def _all(silver: Silver, past: Past, memory: Memory) -> Folded:
     known = past.of(None)
     in_history = None if silver.history is None else silver.history.rows().select(*keys)
     if memory.horizon is not None:
-        forgotten = _forgotten(known, heads, memory.horizon, table)
+        # What this merge takes is placed, also below the horizon: it was judged, or is merged again.
+        forgotten = _forgotten(known, heads, memory.horizon, table).join(placed, on=keys, how="left_anti")
         known = known.join(forgotten, on=keys, how="left_anti")
         in_history = in_history.join(forgotten, on=keys, how="left_anti") if in_history is not None else None
     only_in_silver = as_events(heads).join(known.select(*keys).distinct(), on=keys, how="left_anti")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from batch import fold
@@ -172,9 +172,11 @@ def _anew(spans: DataFrame, before: DataFrame, table: CapturedTable) -> DataFram
     identity = [*table.keys, HISTORY_KEY]
     compared = [name for name in table.history.columns if name not in (*identity, "_merged_at")]
     state = F.struct(*[_comparable(name, table).alias(name) for name in compared])
-    wanted = spans.withColumn("_state", state).select(*table.history.columns, "_state")
-    held = before.withColumn("_held", state).select(*identity, "_held", PLACE)
-    joined = wanted.join(held, on=identity, how="full_outer")
+    # A row that stands there twice becomes one again: only the first is compared.
+    copy = F.row_number().over(Window.partitionBy(*identity).orderBy(PLACE))
+    wanted = spans.withColumns({"_state": state, "_copy": F.lit(1)}).select(*table.history.columns, "_state", "_copy")
+    held = before.withColumns({"_held": state, "_copy": copy}).select(*identity, "_copy", "_held", PLACE)
+    joined = wanted.join(held, on=[*identity, "_copy"], how="full_outer")
     does = (
         F.when(F.col("_held").isNull(), F.lit("insert"))
         .when(F.col("_state").isNull(), F.lit("remove"))

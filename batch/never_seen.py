@@ -32,7 +32,9 @@ def ask(
     for one in found:
         table = one.source.table
         live = delta_io.read(spark, table.silver, settings).where("_unresolved_columns is not null")
-        keys = live.select(*table.keys).limit(MOST_ROWS).collect() if one.differing else []
+        # A recorded cut does not say what the source calls a key that was renamed: `reconcile --repair` asks for those.
+        can_ask = one.differing and not set(table.keys) & set(table.old_names.values())
+        keys = live.select(*table.keys).limit(MOST_ROWS).collect() if can_ask else []
         if rows := [Difference(table, tuple(key), "changed") for key in keys]:
             came[table.name] = repair.ask(settings, rows, one.source.shape)
             repair.record(spark, settings, run, table.name, rows, Repaired(came[table.name], 0), cut)

@@ -151,7 +151,7 @@ def _row(
         is_there = reduce(Column.__or__, [F.array_contains(names, name) for name in names_of])
         form = sent_forms.form_of(F.col(f"_{side}_sent"), field, names_of, sent_as.get(field.name))
         if isinstance(field.dataType, DecimalType):
-            found, form = _exact(side, path, field.name, found, form)
+            found, form = _exact(side, path, names_of, found, form)
         value = F.when(found == PLACEHOLDER, _placeholder(field.dataType)).otherwise(
             converted(found, field.dataType, form)
         )
@@ -164,15 +164,15 @@ def _row(
     return F.when(text.isNotNull() & names.isNotNull(), F.struct(*row))
 
 
-def _exact(side: str, path: str, name: str, found: Column, form: Form) -> tuple[Column, Form]:
+def _exact(side: str, path: str, names: tuple[str, ...], found: Column, form: Form) -> tuple[Column, Form]:
     """A decimal as it was sent, and its form: Spark's JSON reader takes a number through a double, which has 15 digits,
     and does not say whether there were quotation marks.
     """
-    if not name.isidentifier():
+    if not (known := [name for name in names if name.isidentifier()]):
         return found, form
     sent = F.try_parse_json(F.col(side).cast("string"))
-    wrapped = F.try_variant_get(sent, f"{path.replace('$', '$.payload', 1)}.{name}", "variant")
-    value = F.coalesce(wrapped, F.try_variant_get(sent, f"{path}.{name}", "variant"))
+    rows = (path.replace("$", "$.payload", 1), path)
+    value = F.coalesce(*[F.try_variant_get(sent, f"{row}.{name}", "variant") for row in rows for name in known])
     is_number = ~F.schema_of_variant(value).rlike("^(STRING|OBJECT)")
     exact = F.coalesce(F.try_variant_get(value, "$", "string"), found)
     return exact, Form(F.when(is_number, TEXT).otherwise(form.name), form.scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +58,18 @@ class Night:
         return all(one.agrees for one in rebuild(self.spark, self.settings, THINGS))
 
 
+def die_at(point: int) -> Callable[[str], None]:
+    """A kill point that ends the merge when it is reached for the `point`-th time."""
+    calls: list[str] = []
+
+    def die(name: str) -> None:
+        calls.append(name)
+        if len(calls) == point:
+            raise RuntimeError("cut off")
+
+    return die
+
+
 @pytest.fixture
 def night(spark: SparkSession, settings: Settings) -> Night:
     return Night(spark, settings)
@@ -77,15 +90,8 @@ def test_an_attempt_that_is_cut_off_leaves_nothing_that_the_next_does_not_heal(
     night.land(event("c", 1, 10), event("c", 2, 11), event("c", 3, 12))
     night.merge()
     night.land(event("d", 1, 20), event("u", 2, 21, note=PLACEHOLDER), event("c", 4, 22), event("d", 4, 23))
-    calls = []
-
-    def die(_: str) -> None:
-        calls.append(1)
-        if len(calls) == point:
-            raise RuntimeError("cut off")
-
     with monkeypatch.context() as patch:
-        patch.setattr(merge_write, "reach", die)
+        patch.setattr(merge_write, "reach", die_at(point))
         with pytest.raises(RuntimeError, match="cut off"):
             night.merge()
     assert set(night.live()) == {1, 2, 3}, "a reader sees nothing of an attempt that did not end"
@@ -143,7 +149,7 @@ def test_a_restored_source_is_merged_when_an_operator_has_opened_it(night: Night
     assert night.live() == {1: "after"}, "a lower LSN of the next life is newer"
 
 
-@pytest.mark.parametrize("damage", ["lost", "changed", "doubled"])
+@pytest.mark.parametrize("damage", ["lost", "changed", "doubled", "doubled in the history"])
 def test_a_row_that_was_asked_for_again_mends_the_live_table_and_leaves_the_history(night: Night, damage: str) -> None:
     night.land(event("c", 1, 10), event("u", 1, 11, note="y"), event("c", 2, 12))
     night.merge()
@@ -153,7 +159,9 @@ def test_a_row_that_was_asked_for_again_mends_the_live_table_and_leaves_the_hist
     elif damage == "changed":
         live.update("id = 1", {"note": F.lit("nobody wrote this")})
     else:
-        delta_io.append(live.toDF().where("id = 1").localCheckpoint(), THINGS.silver, night.settings)
+        spec = THINGS.history if "history" in damage else THINGS.silver
+        rows = delta_io.read(night.spark, spec, night.settings).where("id = 1").localCheckpoint()
+        delta_io.append(rows, spec, night.settings)
     night.land(event("r", 1, 30, note="y", commit_lsn=25), snapshot="incremental")
     night.merge()
     assert night.live() == {1: "y", 2: "x"}
@@ -169,6 +177,24 @@ def test_a_snapshot_that_is_repeated_late_does_not_win_over_a_change_that_it_did
     night.land(replace(repeated, offset=1), _replayed_at=datetime(2026, 11, 24, 9, 0, 0))
     night.merge()
     assert night.live() == {1: "open beside both"}
+    assert night.is_what_bronze_gives()
+
+
+def test_a_replay_that_is_cut_off_places_its_change_when_it_is_called_again(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night.land(event("c", 1, 10), event("d", 1, 20))
+    night.merge()
+    forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24))
+    night.land(event("c", 3, 12, offset=40))
+    night.merge()
+    assert night.live() == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(merge_write, "reach", die_at(2))
+        with pytest.raises(RuntimeError, match="cut off"):
+            replay(night.spark, night.settings, THINGS, "ann")
+    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(1, {})
+    assert night.live() == {3: "x"}
     assert night.is_what_bronze_gives()
 
 

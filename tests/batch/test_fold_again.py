@@ -101,4 +101,6 @@ def test_other_keys_keep_their_rows_and_the_next_merge_goes_on(
     merge(spark, lake, event("u", 1, 30, "later"), event("u", 5, 31))
     assert rows(silver) == [(1, 1, "later"), *RIGHT[1:]]
     assert fold_again(spark, lake, THINGS, []) == 0
+    # The span of 5 was ended where the merge met what had been written by hand.
+    fold_again(spark, lake, THINGS, [(0, 5)])
     assert [str(one) for one in rebuild(spark, lake, THINGS) if not one.agrees] == []
