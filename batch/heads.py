@@ -13,6 +13,9 @@ from lakehouse.edit import PLACE, PLACE_TYPE, Edit, TableChanged
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
 
+MOST_SENT = 200_000
+"""So many keys are sent to each reader of a large table, which then keeps its order; more are sorted beside it."""
+
 
 @dataclass(frozen=True)
 class Silver:
@@ -70,6 +73,11 @@ class Silver:
         left_out = F.col("_unresolved_columns").alias("_left_out")
         rest = ("_position", "_offset", "_source_at", PLACE)
         return found.select(*table.keys, F.lit(op).alias("op"), *table.values, left_out, *rest)
+
+
+def sent(keys: DataFrame, count: int) -> DataFrame:
+    """Rows to join a large table with; at most `count` of them. Spark's own guess of their size is far too high."""
+    return F.broadcast(keys) if count <= MOST_SENT else keys
 
 
 def as_events(held: DataFrame) -> DataFrame:

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from batch import fold, incarnations, merge_memory, merge_write, unmergeable
 from batch.change_order import positioned
-from batch.heads import Silver, as_events
+from batch.heads import Silver, as_events, sent
 from batch.left_out import large_columns
 from batch.merge_input import Input
 from batch.merge_memory import Memory
@@ -33,7 +33,7 @@ def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: 
     touched = touched_keys(placed.where("_reasons is null"), table).localCheckpoint()
     silver = Silver.of(spark, settings, table)
     silver.require(taken.memory)
-    held = silver.heads(touched)
+    held = silver.heads(sent(touched, taken.count))
     good, quarantined = placed.where("_reasons is null"), 0
     if taken.unmergeable or (taken.memory.horizon is not None and not taken.is_again):
         judged = _without_forgotten(placed, held, taken.memory, table)

@@ -137,19 +137,20 @@ def _after(memory: Memory, partitions: list[Row]) -> Memory:
 def _is_unmerged(memory: Memory) -> Column:
     if not memory.ends:
         return F.lit(True)
-    is_known = F.concat_ws("/", "_topic", F.col("_partition").cast("string")).isin(*memory.ends)
+    # Plain compares of columns throughout, so that Delta skips files by their statistics: one that it can't read so
+    # makes each merge read all of Bronze.
+    is_unknown = reduce(Column.__and__, [~_in_partition(name) for name in memory.ends])
     is_back = F.col("_replayed_at").isNotNull()
     if memory.replayed_through is not None:
-        is_back = F.coalesce(F.col("_replayed_at") > F.lit(memory.replayed_through), F.lit(False))
+        is_back = is_back & (F.col("_replayed_at") > F.lit(memory.replayed_through))
     was_in_cut = _is_in(memory.cut) if memory.cut else F.lit(True)
     left_over = [
         _in_partition(name) & (F.col("_offset") >= low) & ((F.col("_offset") >= memory.ends[name]) | ~was_in_cut)
         for name, low in memory.lowest.items()
     ]
-    return reduce(Column.__or__, left_over, ~is_known | is_back)
+    return reduce(Column.__or__, left_over, is_unknown | is_back)
 
 
 def _in_partition(name: str) -> Column:
-    # Plain compares of columns, so that Delta skips files by their statistics.
     topic, _, partition = name.rpartition("/")
     return (F.col("_topic") == topic) & (F.col("_partition") == int(partition))

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from batch import fold
-from batch.heads import Silver
+from batch.heads import Silver, sent
 from batch.merge_memory import application
 from lakehouse.delta_io import Mark
 from lakehouse.edit import PLACE, PLACE_TYPE, Edit
@@ -107,7 +107,8 @@ def _comparable(name: str, table: CapturedTable) -> Column:
 def _remember_deletes(silver: Silver, gone: DataFrame, found: Counts, mark: Mark) -> None:
     deleted, keys = silver.deleted, list(silver.table.keys)
     if found.gone_again:
-        deleted.take_away(deleted.rows().join(gone.select(*keys), on=keys, how="left_semi"))
+        again = sent(gone.select(*keys), found.gone)
+        deleted.take_away(deleted.rows().join(again, on=keys, how="left_semi"))
     deleted.write(gone.withColumn("_deleted_at", F.col("_source_at")).select(*deleted.columns))
     deleted.commit_once(mark)
 
@@ -143,7 +144,7 @@ def _write_history(history: Edit, table: CapturedTable, states: DataFrame, anew:
     does = {row["_does"]: row["count"] for row in rows.groupBy("_does").count().collect()}
     gone, new = rows.where("_does in ('remove', 'replace')"), rows.where("_does in ('insert', 'replace')")
     if "close" in does:
-        closed = _closed(history, rows.where("_does = 'close'"), table)
+        closed = _closed(history, rows.where("_does = 'close'"), does["close"], table)
         gone, new = gone.select(PLACE).unionByName(closed.select(PLACE)), new.drop("_does").unionByName(closed)
     if does.keys() - {"insert"}:
         history.take_away(gone)
@@ -152,11 +153,11 @@ def _write_history(history: Edit, table: CapturedTable, states: DataFrame, anew:
     history.commit_once(mark)
 
 
-def _closed(history: Edit, closing: DataFrame, table: CapturedTable) -> DataFrame:
+def _closed(history: Edit, closing: DataFrame, count: int, table: CapturedTable) -> DataFrame:
     """The current rows of these keys, closed."""
     keys = list(table.keys)
     ends = closing.select(*keys, F.struct(*CLOSING).alias("_end"))
-    joined = history.rows().where("is_current").join(ends, on=keys)
+    joined = history.rows().where("is_current").join(sent(ends, count), on=keys)
     return joined.withColumns({name: F.col("_end")[name] for name in CLOSING}).drop("_end").localCheckpoint()
 
 

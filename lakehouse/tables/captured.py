@@ -21,6 +21,8 @@ POSITION = "struct<incarnation:int,commit_lsn:bigint,is_change:boolean,lsn:bigin
 RESERVED = ("op", "is_gone", "is_head", "valid_from", "valid_to", "is_current")
 TRUNCATE = f"struct<_position:{POSITION},_source_at:timestamp>"
 ORIGIN = f"_position {POSITION}, _offset bigint, _source_at timestamp, _unresolved_columns array<string>"
+SKIPPED_BY = "key,op,lsn,source_at,_topic,_partition,_offset,_ingested_at,_replayed_at"
+"""Columns of changes by whose statistics a merge skips files."""
 # A merge marks replaced rows and writes the new ones; without, it would copy each file that it touches.
 MERGED = {"delta.enableDeletionVectors": "true", "delta.checkpointInterval": "20"}
 
@@ -78,8 +80,7 @@ class CapturedTable:
             keys=("_topic", "_partition", "_offset"),
             comment=f"Changes of {self.name} in Postgres as Debezium sent them.",
             # Whatever the number of columns: a merge finds new rows by offset, and all of a key by the key.
-            properties=APPEND_ONLY
-            | {"delta.dataSkippingStatsColumns": "key,op,lsn,source_at,_partition,_offset,_ingested_at,_replayed_at"},
+            properties=APPEND_ONLY | {"delta.dataSkippingStatsColumns": SKIPPED_BY},
         )
 
     @property
