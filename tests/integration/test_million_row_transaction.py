@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from batch import reconcile
-from batch.reconcile import SilverIsLater, held
+from batch.reconcile import held
 from infra.local import stack as supervisor
 from lakehouse import arrival, delta_io, night_cut, source_rows
 from lakehouse.session import point_at_store
@@ -101,10 +101,6 @@ def at_the_cut(spark: SparkSession, settings: Settings, run: str) -> dict[str, d
     return {one.table.name: dict(one.held) for one in night_cut.recorded(spark, settings, run)[1]}
 
 
-def versions(spark: SparkSession, settings: Settings) -> list[int]:
-    return [delta_io.version(spark, table.silver, settings) for table in SILVER_CAPTURED]
-
-
 def test_bronze_holds_the_million_rows_before_the_merge(spark: SparkSession, shop: Settings) -> None:
     changes = delta_io.read(spark, ORDERS.changes, shop).where(F.col("key")["order_id"] > FIRST)
     xid = F.split_part("transaction_id", F.lit(":"), F.lit(1))
@@ -118,12 +114,6 @@ def test_the_night_of_the_cut_does_not_hold_them(spark: SparkSession, shop: Sett
     assert in_silver(spark, shop, "first") == at_the_cut(spark, shop, "first")
 
 
-def test_the_step_again_changes_nothing(spark: SparkSession, shop: Settings) -> None:
-    before = versions(spark, shop)
-    assert merge(spark, shop, "first", DAY) == 0
-    assert versions(spark, shop) == before
-
-
 def test_the_next_night_holds_them(spark: SparkSession, shop: Settings) -> None:
     take_cut(spark, shop, "second", NEXT_DAY)
     to_bronze(spark, shop)
@@ -132,13 +122,6 @@ def test_the_next_night_holds_them(spark: SparkSession, shop: Settings) -> None:
     assert in_silver(spark, shop, "second") == at_the_cut(spark, shop, "second")
     marks = delta_io.read(spark, VERIFIED, shop).collect()
     assert {row["table_name"]: row["run_id"] for row in marks} == {one.name: "second" for one in SILVER_CAPTURED}
-
-
-def test_the_first_cut_is_refused_once_silver_is_later(spark: SparkSession, shop: Settings) -> None:
-    before = versions(spark, shop)
-    with pytest.raises(SilverIsLater, match="takes a new cut"):
-        merge(spark, shop, "first", DAY)
-    assert versions(spark, shop) == before
 
 
 def test_the_first_night_made_again_a_day_later_is_what_it_was(
