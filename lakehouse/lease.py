@@ -106,7 +106,7 @@ def _take(lease: Lease, name: str, wait_seconds: float, when_lost: Callable[[], 
 
 def _lease(name: str, settings: Settings) -> Lease:
     if not settings.warehouse.startswith(S3):
-        return FileLease(name, Path(settings.warehouse) / FOLDER)
+        return FileLease(name, Path(settings.warehouse.removeprefix("file://")) / FOLDER)
     store = store_of(settings)
     bucket, _, folder = settings.warehouse.partition("://")[2].partition("/")
     key = f"{folder}/{FOLDER}/{name}.json".lstrip("/")

@@ -70,7 +70,7 @@ class Expanded:
 
     frame: DataFrame
     notifications: int
-    """Records that were read: must equal the offsets that were promised."""
+    """Records that were read: equal the offsets that were promised, less those that hold no record."""
     taken: Callable[[], Taken]
     """To be asked after the frame was read."""
     remember: Callable[[Mark], None]

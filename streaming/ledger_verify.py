@@ -62,6 +62,9 @@ def _unnamed_offsets(entries: list[Entry]) -> int:
     unnamed, positions, may_go_back = 0, dict[Place, int](), set[Place]()
     for entry in entries:
         for place, one in _places(entry):
+            if entry.kind == "gap" and not place.topic_id:
+                # A topic that is not read any more: Bronze keeps where it was left.
+                continue
             step = one.from_offset - positions.get(place, one.from_offset)
             unnamed += max(0, step) if place in may_go_back else abs(step)
             positions[place] = one.to_offset
@@ -183,7 +186,8 @@ def _transactions(settings: Settings) -> Iterator[Finding]:
 
 def _not_landed(entries: list[Entry]) -> float:
     """At most how many announced events are not in Bronze for a reason that the ledger names."""
-    gaps = [one for entry in entries if entry.kind == "gap" for one in entry.ranges]
+    # A topic that is not read any more has no id there, and lost nothing.
+    gaps = [one for entry in entries if entry.kind == "gap" for one in entry.ranges if one.topic in entry.topic_ids]
     if any(not one.size for one in gaps):
         # Of a topic that was made again nobody knows how many records it held.
         return float("inf")

@@ -77,8 +77,6 @@ def ask(
         Request(quarantine_requests.new_id(), name, kind, selection, requested_by, why, is_dry_run)
         for name in _holders(settings, kind, ids, stream)
     ]
-    for request in (one for one in chosen if one.stream in UNMERGED):
-        yield from _lines(request, unmerged.discard(_session(settings), settings, request))
     made = [one for one in chosen if one.stream in STREAMS]
     for request in made:
         quarantine_requests.submit(settings, request)
@@ -91,6 +89,9 @@ def ask(
     if not chosen:
         yield "No rejected row is meant."
     yield from (line for request in made for line in _lines(request, answers[request.stream]))
+    # Behind the streams: a merge that runs is waited for.
+    for request in (one for one in chosen if one.stream in UNMERGED):
+        yield from _lines(request, unmerged.discard(_session(settings), settings, request))
     if troubles := [f"{name}: {one.trouble}" for name, one in answers.items() if one.trouble]:
         raise RequestFailed(troubles)
 

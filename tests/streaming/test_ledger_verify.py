@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +32,11 @@ def entry(kind: Any, begin: int, end: int, topic: str = TOPIC, **values: Any) ->
     return Entry(
         query_id="q", batch_id=0, ranges=ranges, rows_promised=rows, rows_read=rows, kind=kind, topic_ids=ids, **told
     )
+
+
+def left(at: int) -> Entry:
+    """The settings name another topic now."""
+    return replace(entry("gap", at, at), topic_ids={"another": "its id"})
 
 
 def lake(settings: Settings, table: str, entries: Iterable[Entry], transactions: Sequence[str | None] = ()) -> None:
@@ -72,6 +78,9 @@ BEFORE = [entry("batch", 0, 100), entry("batch", 100, 200)]
         ([entry("gap", 200, 200), entry("batch", 150, 250), entry("batch", 250, 300)], 0),
         ([entry("gap", 200, 200), entry("batch", 150, 250), entry("batch", 200, 300)], 50),
         ([entry("gap", 200, 200), entry("batch", 210, 300)], 10),
+        # The settings left the topic twice, and came back each time.
+        ([left(200), entry("batch", 200, 300), left(300), entry("batch", 300, 310)], 0),
+        ([left(200), entry("batch", 200, 300), left(300), entry("batch", 310, 320)], 10),
     ],
 )
 def test_offsets_are_covered_once_but_for_gaps_that_were_accepted(
