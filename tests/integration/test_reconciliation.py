@@ -21,6 +21,8 @@ from batch.rebuild import rebuild
 from batch.reconcile import SilverDiffers, SilverIsLater
 from batch.reconcile_now import Outcome
 from batch.repair import Repaired
+from infra.local import database
+from infra.local.plan import read_plan
 from lakehouse import arrival, delta_io, night_cut, source_cut, source_rows
 from lakehouse.arrival import ChangesNotInBronze
 from lakehouse.session import point_at_store
@@ -176,12 +178,15 @@ def test_a_night_that_differs_ends_before_gold(spark: SparkSession, lake: Settin
 
 
 def test_a_value_that_was_never_seen_is_read_again_by_the_night_that_misses_it(
-    spark: SparkSession, lake: Settings, shop: psycopg.Connection[Any]
+    spark: SparkSession, stack: Settings, lake: Settings, shop: psycopg.Connection[Any]
 ) -> None:
+    plan = read_plan(stack.home)
+    assert plan is not None
     # The insert is not published, so the update leaves out a value that nobody knows.
-    shop.execute("alter publication lakehouse drop table products")
-    shop.execute("insert into products values ('T-9', 'Lamp', null, repeat('never seen ', 400), 1, 1, now())")
-    shop.execute("alter publication lakehouse add table products")
+    with database.connect(plan) as owner:
+        owner.execute("alter publication lakehouse drop table products")
+        shop.execute("insert into products values ('T-9', 'Lamp', null, repeat('never seen ', 400), 1, 1, now())")
+        owner.execute("alter publication lakehouse add table products")
     shop.execute("update products set unit_price = 2 where product_id = 'T-9'")
 
     cut, tables = source_rows.read(lake)
