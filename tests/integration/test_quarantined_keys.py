@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,13 +84,14 @@ def test_a_value_that_does_not_fit_is_a_named_difference_until_the_source_correc
     shop.execute(insert, [FIRST + 2, 3])
     found = compare(spark, lake)
     assert named(found) == [("orders", 1, "lost", True)]
-    assert "1 of 256 buckets differ, 1 changes are in the quarantine" in str(found.tables[0])
-    assert rejected(spark, lake, ORDERS.changes.table) == [["type_does_not_fit:quantity"]]
+    # A shop that traded before has rejected changes of its own.
+    assert re.search(r"1 of 256 buckets differ, \d+ changes are in the quarantine", str(found.tables[0]))
+    assert rejected(spark, lake, ORDERS.changes.table).count(["type_does_not_fit:quantity"]) == 1
     # Read again it fits no better.
     assert reconcile_now.repair_keys(spark, lake, found) == {"orders": Repaired(rows_read=1, keys_folded=0)}
     again = compare(spark, lake)
     assert named(again) == named(found)
-    assert again.tables[0].quarantined == 2
+    assert again.tables[0].quarantined == found.tables[0].quarantined + 1
 
     shop.execute("update orders set quantity = 4 where order_id = %s", [FIRST + 1])
     assert compare(spark, lake).agrees

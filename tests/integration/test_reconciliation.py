@@ -272,6 +272,8 @@ def test_doubled_and_extra_rows_are_made_anew_from_bronze_by_the_command(
     spark: SparkSession, lake: Settings, orders: DeltaTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile_now, "run_streams", lambda *_: nothing)
+    # What other tests put back is not what Bronze gives; nothing else may differ.
+    before = [one.different for one in rebuild(spark, lake, ORDERS)]
     # One of the doubled rows is wrong as well, and one of the extra ones is a row that was deleted.
     double(orders, 31)
     double(orders, 32)
@@ -288,7 +290,7 @@ def test_doubled_and_extra_rows_are_made_anew_from_bronze_by_the_command(
         assert f"orders order_id={FIRST + number}: {kind}" in repaired.output
     assert "orders: 4 keys were folded anew from Bronze" in repaired.output
     assert "orders: 0 rows were read again" in repaired.output
-    assert [str(one) for one in rebuild(spark, lake, ORDERS) if not one.agrees] == []
+    assert [one.different for one in rebuild(spark, lake, ORDERS)] == before
     written = delta_io.read(spark, REPAIRS, lake).where("keys_folded > 0").collect()
     assert [(row["rows_doubled"], row["rows_extra"], row["keys_folded"]) for row in written] == [(2, 2, 4)]
 
