@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -49,3 +51,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """First the tests that compare every count with the shop's account: later ones write to the same source."""
     items.sort(key=lambda item: "test_whole_way" not in item.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer() -> Iterator[object]:
+    """A timeout cuts a question to the Spark driver off before its answer, which the next question would take for its
+    own: every later test would fail by it. So the thread asks over a new connection, and what still runs is ended.
+    """
+    result = yield
+    expired = signal.getsignal(signal.SIGALRM)
+
+    def ask_anew(number: int, frame: FrameType | None) -> None:
+        from pyspark import SparkContext
+
+        if running := SparkContext._active_spark_context:
+            running._gateway._gateway_client.get_thread_connection().close()  # type: ignore[union-attr]
+            running.cancelAllJobs()
+        expired(number, frame)  # type: ignore[operator,misc]
+
+    signal.signal(signal.SIGALRM, ask_anew)
+    return result
