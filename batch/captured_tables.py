@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pyspark.sql import DataFrame, SparkSession
 
 from batch import merge_input, merge_memory
+from batch.heads import Silver
 from batch.merge import merge
 from batch.merge_input import Input
 from batch.merge_memory import Memory
@@ -30,35 +31,37 @@ def run(spark: SparkSession, settings: Settings, table: CapturedTable, cut: Sour
 
     Raises `LeaseHeld` when another process merges the table for an hour, and `UnknownIncarnation`.
     """
-    with _ready(spark, settings, table) as memory:
-        return _merge(spark, settings, table, merge_input.read(spark, settings, table, memory, cut))
+    with _ready(spark, settings, table) as (silver, memory):
+        return _merge(spark, settings, silver, merge_input.read(spark, settings, table, memory, cut))
 
 
 def merge_given(spark: SparkSession, settings: Settings, table: CapturedTable, changes: DataFrame) -> int:
     """The same for rows that were added to Bronze just now, whatever their offsets."""
-    with _ready(spark, settings, table) as memory:
-        return _merge(spark, settings, table, merge_input.given(spark, settings, table, memory, changes))
+    with _ready(spark, settings, table) as (silver, memory):
+        return _merge(spark, settings, silver, merge_input.given(spark, settings, table, memory, changes))
 
 
 def merge_again(spark: SparkSession, settings: Settings, table: CapturedTable, changes: DataFrame) -> int:
     """The same for rows that merges have taken and could not place: their keys are folded anew from all of Bronze."""
-    with _ready(spark, settings, table) as memory:
-        return _merge(spark, settings, table, merge_input.again(spark, settings, table, memory, changes))
+    with _ready(spark, settings, table) as (silver, memory):
+        return _merge(spark, settings, silver, merge_input.again(spark, settings, table, memory, changes))
 
 
 @contextmanager
-def _ready(spark: SparkSession, settings: Settings, table: CapturedTable) -> Iterator[Memory]:
+def _ready(spark: SparkSession, settings: Settings, table: CapturedTable) -> Iterator[tuple[Silver, Memory]]:
     with lease.hold(lease.of_silver(table.name), settings, WAIT_SECONDS):
         for spec in (table.changes, *table.merged):
             delta_io.ensure(spark, spec, settings)
-        yield merge_memory.newest(spark, table, settings)
+        # Opened before the memory is read: whoever commits from here on is in conflict with this merge.
+        silver = Silver.of(spark, settings, table)
+        yield silver, merge_memory.of(spark, table, settings, silver.live, silver.history)
 
 
-def _merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: Input) -> int:
+def _merge(spark: SparkSession, settings: Settings, silver: Silver, taken: Input) -> int:
     try:
         if taken.count:
-            merge(spark, settings, table, taken)
-        log.info("silver_merged", table=table.silver.name, events=taken.count)
+            merge(spark, settings, silver, taken)
+        log.info("silver_merged", table=silver.table.silver.name, events=taken.count)
         return taken.count
     finally:
         taken.close()

@@ -64,17 +64,14 @@ def between(table: CapturedTable, source: Keyed, silver: Keyed) -> list[Differen
     values: dict[str, tuple[object, ...]] = {}
     theirs: dict[str, int] = {}
     ours: defaultdict[str, list[int]] = defaultdict(list)
-    held: dict[str, tuple[object, ...]] = {}
     for text, key, row_hash in source:
         values[text], theirs[text] = key, row_hash
     for text, key, row_hash in silver:
-        values.setdefault(text, key)
-        held[text] = key
+        # A doubled row is looked for in Silver, by a value of Silver's type.
+        values[text] = key if ours[text] else values.get(text, key)
         ours[text].append(row_hash)
     kinds = {text: _kind(theirs.get(text), ours.get(text, [])) for text in sorted(values)}
-    # A doubled row is looked for in Silver, by a value of Silver's type.
-    keys = values | {text: held[text] for text, kind in kinds.items() if kind == "doubled"}
-    return [Difference(table, keys[text], kind) for text, kind in kinds.items() if kind]
+    return [Difference(table, values[text], kind) for text, kind in kinds.items() if kind]
 
 
 def _kind(source: int | None, silver: list[int]) -> Kind | None:

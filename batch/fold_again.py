@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from batch import fold, incarnations, merge_input, merge_memory
+from batch import fold, merge_memory
+from batch.captured_tables import WAIT_SECONDS
 from batch.heads import Silver
-from batch.left_out import large_columns
-from batch.merge import truncates_of
-from batch.merge_scope import Past
+from batch.rebuild import states_of
 from lakehouse import lease
 from lakehouse.edit import Edit
 from lakehouse.logs import get_logger
@@ -24,8 +23,6 @@ from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
 
 log = get_logger(__name__)
-WAIT_SECONDS = 3600.0
-"""A merge that runs is waited for."""
 
 
 def fold_again(
@@ -41,7 +38,8 @@ def fold_again(
     wanted = spark.createDataFrame(list(keys), table.key_type)
     with lease.hold(lease.of_silver(table.name), settings, WAIT_SECONDS):
         silver = Silver.of(spark, settings, table)
-        states = _states(spark, settings, table, wanted)
+        memory = merge_memory.of(spark, table, settings, silver.live, silver.history)
+        states = states_of(spark, settings, table, memory, wanted).localCheckpoint()
         now = F.current_timestamp()
         newest = fold.newest(states, table).withColumn("_merged_at", now).localCheckpoint()
         live, gone = newest.where("not is_gone"), newest.where("is_gone")
@@ -52,17 +50,6 @@ def fold_again(
         alive = live.count()
     log.info("keys_folded_again", table=table.name, keys=len(keys), live=alive)
     return alive
-
-
-def _states(spark: SparkSession, settings: Settings, table: CapturedTable, wanted: DataFrame) -> DataFrame:
-    """The states that the rows of these keys went through."""
-    memory = merge_memory.newest(spark, table, settings)
-    bronze = merge_input.merged(spark, settings, table, memory)
-    past = Past(bronze, table, incarnations.known(spark, settings))
-    # With the keys from which their rows took large values along.
-    changes, truncates = past.of(past.with_moved(wanted)), truncates_of(spark, memory, table)
-    states = fold.states(changes, table, truncates, bool(large_columns(table)))
-    return states.join(wanted, on=list(table.keys), how="left_semi").localCheckpoint()
 
 
 def _replace(edit: Edit, rows: DataFrame, keys: DataFrame) -> None:

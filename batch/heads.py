@@ -8,8 +8,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from batch.fold import GONE_HEAD, HEAD
-from batch.merge_memory import Memory, application
-from lakehouse.edit import PLACE, PLACE_TYPE, Edit, TableChanged
+from lakehouse.edit import PLACE, PLACE_TYPE, Edit
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
 
@@ -34,15 +33,6 @@ class Silver:
         """The tables as they are now."""
         live, deleted = Edit(spark, table.silver, settings), Edit(spark, table.deleted, settings)
         return cls(table, live, deleted, Edit(spark, table.history, settings) if table.has_history else None)
-
-    def require(self, memory: Memory) -> None:
-        """Raise `TableChanged` where the tables are not those that the memory was read from."""
-        edits = [self.live]
-        if self.history is not None and memory.is_whole:
-            edits.append(self.history)
-        for edit in edits:
-            if edit.positions().get(application(self.table), 0) != memory.merge:
-                raise TableChanged(self.table.silver.name)
 
     def heads(self, keys: DataFrame | None) -> DataFrame:
         """What the tables hold of these keys (None: of all), as events of the fold: one row for each, live or deleted.

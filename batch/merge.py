@@ -26,13 +26,12 @@ from lakehouse.tables import CapturedTable
 log = get_logger(__name__)
 
 
-def merge(spark: SparkSession, settings: Settings, table: CapturedTable, taken: Input) -> None:
-    """Merge the rows that were taken. Raises `UnknownIncarnation`."""
+def merge(spark: SparkSession, settings: Settings, silver: Silver, taken: Input) -> None:
+    """Merge the rows that were taken. Raises `UnknownIncarnation` and `TableChanged`."""
+    table = silver.table
     opened = incarnations.require(spark, settings, taken.incarnations)
     placed = positioned(taken.changes, table, opened)
     touched = touched_keys(placed.where("_reasons is null"), table).localCheckpoint()
-    silver = Silver.of(spark, settings, table)
-    silver.require(taken.memory)
     held = silver.heads(sent(touched, taken.count))
     good, quarantined = placed.where("_reasons is null"), 0
     if taken.unmergeable or (taken.memory.horizon is not None and not taken.is_again):

@@ -20,7 +20,7 @@ from lakehouse.append import Append
 from lakehouse.delta_io import Mark
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
-from lakehouse.tables import CapturedTable, TableSpec
+from lakehouse.tables import CapturedTable
 from lakehouse.tables.captured import POSITION
 
 
@@ -56,15 +56,16 @@ def application(table: CapturedTable) -> str:
     return f"merge/{table.name}"
 
 
-def number_in(spark: SparkSession, spec: TableSpec, table: CapturedTable, settings: Settings) -> int:
-    """The merge whose rows a table holds; 0 for none."""
-    return Append(spark, spec, settings).positions().get(application(table), 0)
-
-
 def newest(spark: SparkSession, table: CapturedTable, settings: Settings) -> Memory:
     """The memory of the merge that the live table holds."""
-    merge = number_in(spark, table.silver, table, settings)
-    is_whole = not table.has_history or number_in(spark, table.history, table, settings) == merge
+    history = Append(spark, table.history, settings) if table.has_history else None
+    return of(spark, table, settings, Append(spark, table.silver, settings), history)
+
+
+def of(spark: SparkSession, table: CapturedTable, settings: Settings, live: Append, history: Append | None) -> Memory:
+    """The same, as of open transactions on the live table and the history (None where the table has none)."""
+    merge = live.positions().get(application(table), 0)
+    is_whole = history is None or history.positions().get(application(table), 0) == merge
     # That merge, and those behind it that were cut off.
     rows = delta_io.read(spark, table.merges, settings).where(F.col("merge") >= merge).collect()
     last_number = max((row["merge"] for row in rows), default=0)

@@ -7,32 +7,19 @@ from typing import Any
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import SerializationError
-from pyspark.sql import Row, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
-from batch.replay import REPLAYED
-from lakehouse import delta_io
 from lakehouse.kafka_config import registry_config
+from lakehouse.outcomes import REPLAYED, rejected_without
 from lakehouse.settings import Settings
-from lakehouse.tables import CapturedTable, quarantine_of, quarantine_outcomes_of
+from lakehouse.tables import CapturedTable
 
 
 def raw(spark: SparkSession, settings: Settings, table: CapturedTable) -> list[bytes | None]:
     """The Kafka key of each rejected change that did not come back; one that was discarded is missing for good."""
     # Rejected on the way to Bronze, and rejected on the way to Silver.
-    both = (table.changes.table, table.rejects)
-    return [row["raw_key"] for name in both for row in _missing(spark, settings, name)]
-
-
-def _missing(spark: SparkSession, settings: Settings, name: str) -> list[Row]:
-    rejected, outcomes = quarantine_of(name), quarantine_outcomes_of(name)
-    if not delta_io.exists(spark, rejected, settings):
-        return []
-    rows = delta_io.read(spark, rejected, settings)
-    if delta_io.exists(spark, outcomes, settings):
-        back = delta_io.read(spark, outcomes, settings).where(F.col("outcome") == REPLAYED)
-        rows = rows.join(back, on="quarantine_id", how="left_anti")
-    return rows.select("raw_key").collect()
+    missing = [rejected_without(spark, settings, name, REPLAYED) for name in (table.changes.table, table.rejects)]
+    return [row["raw_key"] for rows in missing if rows is not None for row in rows.select("raw_key").collect()]
 
 
 def of(spark: SparkSession, settings: Settings, table: CapturedTable) -> set[tuple[str, ...]]:

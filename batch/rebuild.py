@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from batch import fold, incarnations, merge_input, merge_memory
 from batch.left_out import large_columns
 from batch.merge import truncates_of
+from batch.merge_memory import Memory
 from batch.merge_scope import Past
 from lakehouse import delta_io, lease
 from lakehouse.settings import Settings
@@ -43,10 +44,7 @@ def rebuild(spark: SparkSession, settings: Settings, table: CapturedTable) -> li
     """
     with lease.hold(lease.of_silver(table.name), settings):
         memory = merge_memory.newest(spark, table, settings)
-        bronze = merge_input.merged(spark, settings, table, memory)
-        past = Past(bronze, table, incarnations.known(spark, settings))
-        truncates = truncates_of(spark, memory, table)
-        states = fold.states(past.of(None), table, truncates, bool(large_columns(table))).persist()
+        states = states_of(spark, settings, table, memory, None).persist()
         try:
             newest = fold.newest(states, table).withColumn("_merged_at", F.current_timestamp())
             found = [_compare(spark, settings, table.silver, newest.where("not is_gone"))]
@@ -56,6 +54,17 @@ def rebuild(spark: SparkSession, settings: Settings, table: CapturedTable) -> li
             return found
         finally:
             states.unpersist()
+
+
+def states_of(
+    spark: SparkSession, settings: Settings, table: CapturedTable, memory: Memory, keys: DataFrame | None
+) -> DataFrame:
+    """The states that the rows of these keys (None: of all) went through, by all that the merges have taken."""
+    past = Past(merge_input.merged(spark, settings, table, memory), table, incarnations.known(spark, settings))
+    # With the keys from which their rows took large values along.
+    changes = past.of(None if keys is None else past.with_moved(keys))
+    states = fold.states(changes, table, truncates_of(spark, memory, table), bool(large_columns(table)))
+    return states if keys is None else states.join(keys, on=list(table.keys), how="left_semi")
 
 
 def _compare(spark: SparkSession, settings: Settings, spec: TableSpec, rows: DataFrame) -> Comparison:

@@ -17,12 +17,12 @@ import lakehouse
 from batch import captured_tables, unmergeable
 from lakehouse import delta_io
 from lakehouse.logs import get_logger
+from lakehouse.outcomes import DISCARDED, REPLAYED, STILL_BAD, rejected_without
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable, quarantine_outcomes_of
 from quality import rules
 
 log = get_logger(__name__)
-REPLAYED, STILL_BAD, DISCARDED = "replayed", "still_bad", "discarded"
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def replay(
 
     Safe to call again, also after a crash. Raises `LeaseHeld`, `UnknownIncarnation` and `TableMissing`.
     """
-    spec = unmergeable.quarantine(table)
-    if not delta_io.exists(spark, spec, settings):
+    still_open = rejected_without(spark, settings, table.rejects, REPLAYED, DISCARDED)
+    if still_open is None:
         return Replayed(0, {})
-    judged = _judged(spark, settings, table, _open(spark, settings, table)).localCheckpoint()
+    judged = _judged(spark, settings, table, still_open).localCheckpoint()
     # No reason at all is an empty text.
     rows = judged.groupBy(F.concat_ws("+", "_reasons").alias("reason")).count().collect()
     counts = {row["reason"]: row["count"] for row in rows}
@@ -57,15 +57,6 @@ def replay(
         _record(judged, table, settings, requested_by)
         log.info("unmerged_changes_replayed", table=table.name, placed=found.placed, still_bad=found.still_bad)
     return found
-
-
-def _open(spark: SparkSession, settings: Settings, table: CapturedTable) -> DataFrame:
-    rejected = delta_io.read(spark, unmergeable.quarantine(table), settings)
-    outcomes = quarantine_outcomes_of(table.rejects)
-    if not delta_io.exists(spark, outcomes, settings):
-        return rejected
-    done = delta_io.read(spark, outcomes, settings).where(F.col("outcome").isin(REPLAYED, DISCARDED))
-    return rejected.join(done.select("quarantine_id"), on="quarantine_id", how="left_anti")
 
 
 def _judged(spark: SparkSession, settings: Settings, table: CapturedTable, rejected: DataFrame) -> DataFrame:

@@ -19,6 +19,7 @@ from lakehouse.logs import get_logger
 from lakehouse.positions import places
 from lakehouse.settings import Settings
 from lakehouse.source_beat import prove_arrival
+from lakehouse.standstill import Standstill
 from lakehouse.tables import SILVER_CAPTURED, CapturedTable
 
 log = get_logger(__name__)
@@ -69,11 +70,9 @@ def wait_for_bronze(
     """Return when Bronze holds the changes of the tables up to `ends`. Raises `ChangesNotInBronze` when it takes none
     for so long.
     """
-    before: Ends = {}
+    standstill = Standstill(timeout_seconds)
     while missing := behind(spark, settings, ends, tables):
-        if missing != before:
-            before, moved_at = missing, time.monotonic()
-        elif time.monotonic() - moved_at > timeout_seconds:
+        if standstill.lasts(missing):
             raise ChangesNotInBronze(missing, timeout_seconds)
         time.sleep(POLL_SECONDS)
     log.info("changes_are_in_bronze", partitions=len(ends))

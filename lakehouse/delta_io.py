@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -199,26 +199,9 @@ def commit_metadata(spark: SparkSession, entry: dict[str, Any], mark: Mark | Non
     With a `mark` the block holds one commit and no other, and it happens once: Delta skips a mark that it knows.
     """
     text = json.dumps(entry, default=str, separators=(",", ":"))
-    with settings_of(spark, {USER_METADATA: text} | (_values(mark) if mark else {})):
-        yield
-
-
-@contextmanager
-def marked(spark: SparkSession, mark: Mark) -> Iterator[None]:
-    """Let the commit inside the block carry this mark (MERGE takes none as an option). One commit, and no other."""
-    with settings_of(spark, _values(mark)):
-        yield
-
-
-def _values(mark: Mark) -> dict[str, str]:
-    return {APPLICATION: mark.application, BATCH: str(mark.batch)}
-
-
-@contextmanager
-def settings_of(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
-    """Spark's settings inside the block; what they were before comes back afterwards."""
-    before = {name: spark.conf.get(name, None) for name in values}
-    for name, value in values.items():
+    given = {USER_METADATA: text} | ({APPLICATION: mark.application, BATCH: str(mark.batch)} if mark else {})
+    before = {name: spark.conf.get(name, None) for name in given}
+    for name, value in given.items():
         spark.conf.set(name, value)
     try:
         yield

@@ -20,6 +20,7 @@ from lakehouse.kafka_config import client_config, registry_config
 from lakehouse.kafka_offsets import end_offsets
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
+from lakehouse.standstill import Standstill
 from lakehouse.tables import CAPTURED, HEARTBEATS
 
 log = get_logger(__name__)
@@ -85,14 +86,12 @@ def beat(settings: Settings) -> int:
 def _wait_for(consumer: Consumer, settings: Settings, topic: str, beat: int, timeout_seconds: float) -> None:
     decode: Any = AvroDeserializer(SchemaRegistryClient(registry_config(settings)))
     topics = [table.topic(settings) for table in CAPTURED]
-    began = moved_at = time.monotonic()
-    ends = end_offsets(settings, topics)
-    while time.monotonic() - moved_at < timeout_seconds and time.monotonic() - began < LONGEST_SECONDS:
+    ends, standstill, began = end_offsets(settings, topics), Standstill(timeout_seconds), time.monotonic()
+    while not standstill.lasts(ends) and time.monotonic() - began < LONGEST_SECONDS:
         message = consumer.poll(1.0)
         if message is None:
             # What was committed before the beat comes before it, and is finite.
-            if (newest := end_offsets(settings, topics)) != ends:
-                ends, moved_at = newest, time.monotonic()
+            ends = end_offsets(settings, topics)
             continue
         if message.error() or message.value() is None:
             continue

@@ -12,6 +12,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.kafka_offsets import end_offsets
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
+from lakehouse.standstill import Standstill
 from streaming import checkpoint, queries
 from streaming.bronze_writer import BronzeStream
 from streaming.object_lister import ObjectLister
@@ -70,20 +71,21 @@ def _caught_up_by_their_holder(spark: SparkSession, settings: Settings, streams:
         if not _are_held(settings, streams):
             return False
     ends = end_offsets(settings, [topic for stream in streams for topic in stream.topics])
-    behind, moved_at = dict(ends), time.monotonic()
-    while behind:
-        before = behind
-        done: dict[tuple[str, int], int] = {}
-        for stream in streams:
-            done |= checkpoint.committed_positions(spark, checkpoint.location(stream.spec, settings))
-        behind = {place: end - done.get(place, 0) for place, end in ends.items() if done.get(place, 0) < end}
-        if behind != before:
-            moved_at = time.monotonic()
-        if behind and time.monotonic() - moved_at > TIMEOUT_SECONDS:
+    standstill = Standstill(TIMEOUT_SECONDS)
+    while behind := _behind(spark, settings, streams, ends):
+        if standstill.lasts(behind):
             raise StreamsAreBehind(behind)
-        if behind:
-            time.sleep(POLL_SECONDS)
-            if not _are_held(settings, streams):
-                return False
+        time.sleep(POLL_SECONDS)
+        if not _are_held(settings, streams):
+            return False
     log.info("streams_caught_up", partitions=len(ends))
     return True
+
+
+def _behind(
+    spark: SparkSession, settings: Settings, streams: tuple[BronzeStream, ...], ends: Positions
+) -> dict[tuple[str, int], int]:
+    done: dict[tuple[str, int], int] = {}
+    for stream in streams:
+        done |= checkpoint.committed_positions(spark, checkpoint.location(stream.spec, settings))
+    return {place: end - done.get(place, 0) for place, end in ends.items() if done.get(place, 0) < end}

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from lakehouse import direct_read
 from lakehouse.errors import LakehouseError
 from lakehouse.kafka_offsets import TopicLog, TopicLogs, TopicMissing, committed_records
-from lakehouse.ledger_entry import Entry, OffsetRange
+from lakehouse.ledger_entry import Entry, OffsetRange, moment
 from lakehouse.positions import Place
 from lakehouse.settings import Settings
 from lakehouse.tables import CAPTURED, CLICK_EVENTS, SOURCE_MARKERS, STREAMS
@@ -95,7 +95,7 @@ def _bronze(settings: Settings, stream: str, entries: list[Entry]) -> Iterator[F
 
 def _microseconds(entry: Entry) -> int:
     """The stamp of a batch as microseconds since 1970."""
-    return (datetime.fromisoformat(entry.ingested_at).replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+    return (moment(entry.ingested_at) - EPOCH) // timedelta(microseconds=1)
 
 
 def _quarantine(settings: Settings, stream: str, entries: list[Entry]) -> Iterator[Finding]:

@@ -13,7 +13,8 @@ from lakehouse import delta_io, direct_read
 from lakehouse.settings import Settings
 from lakehouse.tables import BRONZE, CLICK_EVENTS, quarantine_of, quarantine_outcomes_of
 
-OPEN, REPLAYED, DISCARDED, STILL_BAD = "open", "replayed", "discarded", "still_bad"
+OPEN = "open"
+"""Of no outcome, or still bad at the last attempt (`lakehouse.outcomes`)."""
 SPECS = {spec.table: spec for spec in BRONZE}
 """What no merge could place has none: it is in Bronze all the time, and its outcomes alone tell where it stands."""
 STANDING = """

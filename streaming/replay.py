@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,14 +25,15 @@ from lakehouse.kill_points import reach
 from lakehouse.lease import Held
 from lakehouse.ledger_entry import Entry
 from lakehouse.logs import get_logger
+from lakehouse.outcomes import DISCARDED, REPLAYED, STILL_BAD
 from lakehouse.settings import Settings
 from lakehouse.tables import quarantine_of, quarantine_outcomes_of
-from quality import rules
 from streaming import quarantine_standing
 from streaming.bronze_writer import BronzeStream
 from streaming.counts import is_good
+from streaming.decisions import Decision, answer, record
 from streaming.quarantine_requests import Answer, Request
-from streaming.quarantine_standing import DISCARDED, OPEN, REPLAYED, STILL_BAD
+from streaming.quarantine_standing import OPEN
 from streaming.rejected import is_before
 from streaming.stamps import stamped
 from streaming.writer_schemas import Registry, WriterSchemas, learn
@@ -40,20 +41,7 @@ from streaming.writer_schemas import Registry, WriterSchemas, learn
 log = get_logger(__name__)
 MOST_ROWS = 100_000
 """Of one request; the answer says how many are left. Their ids and reasons pass through the driver."""
-LISTED_ROWS = 1_000
-"""Rows of an answer that are told one by one."""
 IS_OPEN = f"status = '{OPEN}'"
-NOTHING: Mapping[str, int] = {}
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What becomes of one rejected row."""
-
-    quarantine_id: str
-    outcome: str
-    reasons: list[str] | None = None
-    why: str = ""
 
 
 def execute(
@@ -77,7 +65,7 @@ def execute(
         learn(stream.originals(_meant(spark, settings, request).where(IS_OPEN)), schemas, registry)
     with stream.turn:
         if told := _told_before(spark, settings, request):
-            return _answer(told)
+            return answer(told)
         return _Execution(spark, settings, stream, schemas, request, held).decide()
 
 
@@ -106,12 +94,12 @@ class _Execution:
             chosen.unpersist()
         decisions = [*(Decision(row["quarantine_id"], REPLAYED) for row in forgotten), *decided]
         if decisions and not self.request.is_dry_run:
-            self._record(decisions)
+            record(self.spark, self.settings, self.request, decisions, self.held)
             reach("after_outcomes_commit")
         log.info("rejected_rows_decided", request=self.request.request_id, rows=len(decisions))
         earlier = Counter({f"already_{status}": rows for status, rows in before.items() if status != OPEN})
         earlier -= Counter({f"already_{REPLAYED}": len(forgotten)})
-        return _answer(decisions, earlier, left=before.get(OPEN, 0) - len(decided))
+        return answer(decisions, earlier, left=before.get(OPEN, 0) - len(decided))
 
     def _discard(self, chosen: DataFrame) -> list[Decision]:
         ids = chosen.select("quarantine_id").collect()
@@ -145,26 +133,6 @@ class _Execution:
             append.discard()
             raise
         append.commit({}, entry.to_json())
-
-    def _record(self, decisions: Sequence[Decision]) -> None:
-        now, request = datetime.now(UTC), self.request
-        made_by = (rules.VERSION, lakehouse.__version__)
-        rows = [
-            (
-                one.quarantine_id,
-                request.request_id,
-                one.outcome,
-                one.reasons,
-                *made_by,
-                one.why,
-                request.requested_by,
-                now,
-            )
-            for one in decisions
-        ]
-        spec = quarantine_outcomes_of(request.stream)
-        self.held.require()
-        delta_io.append(self.spark.createDataFrame(rows, spec.schema).coalesce(1), spec, self.settings)
 
     def _unsettled(self) -> Column:
         """Whether a row is of a batch that was cut off before its Bronze commit: the stream takes that up first."""
@@ -236,9 +204,3 @@ def _told_before(spark: SparkSession, settings: Settings, request: Request) -> l
     outcomes = delta_io.read(spark, quarantine_outcomes_of(request.stream), settings)
     rows = outcomes.where(F.col("request_id") == request.request_id).collect()
     return [Decision(row["quarantine_id"], row["outcome"], row["reasons"], row["why"]) for row in rows]
-
-
-def _answer(decisions: Sequence[Decision], earlier: Mapping[str, int] = NOTHING, left: int = 0) -> Answer:
-    counts = dict(Counter(one.outcome for one in decisions)) | dict(earlier)
-    rows = [vars(one) for one in decisions[:LISTED_ROWS]]
-    return Answer(counts, rows, left)

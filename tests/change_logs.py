@@ -64,6 +64,12 @@ class Event:
         }
 
 
+def event(op: str, key: int, lsn: int, note: str | None = "x", **values: Any) -> Event:
+    """A change of log 0, at offset and second `lsn`, behind commit 1; `values` are its other fields."""
+    row = None if op in "dt" else (1, note)
+    return replace(Event(0, key, op, row, 1, lsn, 1, lsn, BEGIN.replace(second=lsn % 60)), **values)
+
+
 @dataclass
 class Transaction:
     """Changes that are not committed yet; it holds the lock of each key that it touched."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from change_logs import THINGS, Event
+from change_logs import THINGS, Event, event
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from table_rows import frame
@@ -27,12 +27,6 @@ from lakehouse.source_cut import SourceCut
 from streaming import quarantine_standing
 
 pytestmark = pytest.mark.slow
-AT = datetime(2026, 11, 23, 9, 0, 0)
-
-
-def event(op: str, key: int, lsn: int, note: str | None = "x", **values: Any) -> Event:
-    row = None if op in "dt" else (1, note)
-    return replace(Event(0, key, op, row, 1, lsn, 1, lsn, AT.replace(second=lsn % 60)), **values)
 
 
 class Night:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import pytest
-from change_logs import THINGS, Event
+from change_logs import BEGIN, THINGS, Event, event
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,14 +20,8 @@ from lakehouse import delta_io
 from lakehouse.settings import Settings
 
 pytestmark = pytest.mark.slow
-AT = datetime(2026, 11, 23, 9, 0, 0)
 LONG = "a long note"
 RIGHT = [(1, 1, LONG), (2, 1, LONG), (5, 1, "x")]
-
-
-def event(op: str, key: int, lsn: int, note: str | None = "x") -> Event:
-    row = None if op == "d" else (1, note)
-    return replace(Event(0, key, op, row, 1, lsn, 1, lsn, AT.replace(second=lsn)))
 
 
 def merge(spark: SparkSession, settings: Settings, *events: Event) -> None:
@@ -79,7 +72,7 @@ def test_a_row_that_bronze_never_saw_or_saw_deleted_goes(
     assert fold_again(spark, lake, THINGS, [(0, 99), (0, 4)]) == 0
     assert rows(silver) == RIGHT
     deleted = delta_io.read(spark, THINGS.deleted, lake).where("id = 4").collect()
-    assert [(row["note"], row["_deleted_at"]) for row in deleted] == [("x", AT.replace(second=23))]
+    assert [(row["note"], row["_deleted_at"]) for row in deleted] == [("x", BEGIN.replace(second=23))]
 
 
 def test_a_history_that_was_changed_by_hand_is_mended_too(

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from pyspark.sql import SparkSession
 
-from lakehouse import arrival
+from lakehouse import arrival, standstill
 from lakehouse.arrival import ChangesNotInBronze, Ends
 from lakehouse.settings import Settings
 
@@ -31,7 +31,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(arrival, "time", clock)
+    for module in (arrival, standstill):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
