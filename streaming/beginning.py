@@ -98,6 +98,7 @@ def _pass_over(
 ) -> bronze_positions.Positions:
     """Write the gap into Bronze's ledger and move the positions behind it; returns the new positions."""
     moved: dict[str, int] = {}
+    kept: set[str] = set()
     after = dict(positions)
     for gap in found:
         moved[gap.place.application] = bronze_positions.closed(gap.position)
@@ -105,6 +106,8 @@ def _pass_over(
         if gap.place.topic in logs:
             now = replace(gap.place, topic_id=logs[gap.place.topic].topic_id)
             moved[now.application] = after[now] = gap.goes_on_at
+            if now == gap.place and gap.goes_on_at > gap.position:
+                kept.add(now.application)
     for place, begin in _made_again(found, logs).items():
         moved[place.application] = after[place] = begin
     entry = Entry(
@@ -126,8 +129,12 @@ def _pass_over(
     )
     quarantine = quarantine_of(spec.table)
     if delta_io.exists(spark, quarantine, settings):
-        # Before Bronze: offsets that come a second time must not be taken for rows that it holds.
-        Append(spark, quarantine, settings).commit(moved, entry.to_json())
+        # Before Bronze: offsets that come a second time must not be taken for rows that it holds. Those that come once
+        # may be there already, from a batch that was cut off.
+        append = Append(spark, quarantine, settings)
+        held = append.positions()
+        ends = {name: max(end, held.get(name, end)) if name in kept else end for name, end in moved.items()}
+        append.commit(ends, entry.to_json())
     Append(spark, spec, settings).commit(moved, entry.to_json())
     log.warning("gap_accepted", stream=spec.table, gaps=[str(one) for one in found], reason=reason)
     return after

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pyspark.sql import SparkSession
 
 from lakehouse import lease
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import LakehouseError, LeaseHeld
 from lakehouse.kafka_offsets import end_offsets
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
@@ -53,8 +53,13 @@ def catch_up(spark: SparkSession, settings: Settings) -> None:
     Raises `StreamsAreBehind`, or what a stream raises.
     """
     streams = queries.streams("all", settings)
-    if not (_are_held(settings, streams) and _caught_up_by_their_holder(spark, settings, streams)):
-        queries.catch_up(spark, settings)
+    while not (_are_held(settings, streams) and _caught_up_by_their_holder(spark, settings, streams)):
+        try:
+            queries.catch_up(spark, settings)
+            return
+        except LeaseHeld as error:
+            # Somebody took it at this moment: that may be the streams.
+            log.info("streams_not_taken_over", reason=str(error))
 
 
 def _are_held(settings: Settings, streams: tuple[BronzeStream, ...]) -> bool:

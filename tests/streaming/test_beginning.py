@@ -13,9 +13,9 @@ from pyspark.sql import SparkSession
 from lakehouse import delta_io, direct_read
 from lakehouse.append import Append
 from lakehouse.kafka_offsets import TopicLog
-from lakehouse.positions import Place
+from lakehouse.positions import Place, places
 from lakehouse.settings import Settings
-from lakehouse.tables import INVENTORY_EVENTS
+from lakehouse.tables import INVENTORY_EVENTS, quarantine_of
 from streaming import beginning, checkpoint, inventory_events
 from streaming.beginning import Offsets
 from streaming.continuity import SourceHasGap
@@ -74,6 +74,17 @@ def test_a_topic_that_comes_back_without_what_is_needed_has_a_gap(start: Start) 
     with pytest.raises(SourceHasGap, match="Bronze ended at offset 22, but the log begins at 25"):
         start("a")
     assert start("a", "too late") == {"a": {0: 25}}
+
+
+def test_behind_a_gap_the_quarantine_still_knows_what_it_holds(start: Start) -> None:
+    """A batch from 22 to 28 was cut off behind its rejected rows; then retention removed what lay before 25."""
+    start.read("a", up_to=22)
+    quarantine, place = quarantine_of(INVENTORY_EVENTS.table), Place("a", "id/a", 0)
+    delta_io.ensure(start.spark, quarantine, start.settings)
+    Append(start.spark, quarantine, start.settings).commit({place.application: 28}, "{}")
+    start.logs["a"] = TopicLog("id/a", {0: 25}, {0: 30})
+    assert start("a", "too late") == {"a": {0: 25}}
+    assert places(Append(start.spark, quarantine, start.settings).positions()) == {place: 28}
 
 
 def test_a_log_that_lost_its_end_is_passed_over_where_it_ends(start: Start) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lakehouse import lease
+from lakehouse.errors import LeaseHeld
 from lakehouse.settings import Settings
 from streaming import catch_up
 
@@ -83,6 +84,21 @@ def test_a_lease_that_was_held_for_a_moment_is_not_taken_for_a_stream(night: Nig
     night.looks = [(nothing, 2), (holder.close, 2)]
     night.begin()
     assert night.did_it_itself
+
+
+def test_streams_that_start_when_the_night_would_take_over_are_waited_for(
+    night: Night, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as starting:
+
+        def taken(*_: Any) -> None:
+            starting.enter_context(lease.hold(lease.of_stream("events"), settings))
+            raise LeaseHeld("stream-events", "the streams")
+
+        monkeypatch.setattr(catch_up.queries, "catch_up", taken)
+        night.looks = [(nothing, 2), (nothing, 5)]
+        night.begin()
+    assert night.looks == []
 
 
 def test_objects_that_nobody_will_announce_are_announced_by_the_night(
