@@ -28,8 +28,14 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     from lakehouse.spark_conf import spark_conf
 
     own = Settings(home=tmp_path_factory.mktemp("spark-home"), _env_file=None)  # type: ignore[call-arg]
-    # As in a short-lived driver, but for the optimizing compiler: this one lives for most of an hour.
-    session = build_session(own, "tests", spark_conf(own) | {"spark.sql.adaptive.enabled": "false"})
+    conf = {
+        # As in a short-lived driver, but for the optimizing compiler: this one lives for most of an hour.
+        "spark.sql.adaptive.enabled": "false",
+        # Each test makes tables of its own. Delta keeps the state of a table for an hour after its last use, some 5 MB
+        # each: two hundred of them fill the heap.
+        "spark.databricks.delta.delta.log.cacheSize": "40",
+    }
+    session = build_session(own, "tests", spark_conf(own) | conf)
     yield session
     session.stop()
 
