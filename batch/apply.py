@@ -24,6 +24,7 @@ from pyspark.sql import functions as F
 
 from batch import captured_tables, raw_json, sent_forms
 from batch.keep_rejected import keep_rejected
+from batch.kept import kept
 from batch.raw_avro import as_json
 from lakehouse import delta_io
 from lakehouse.settings import Settings
@@ -64,7 +65,7 @@ def apply_changes(
     sent_forms.require(captured, sent_as or {})
     settings = _under(base_path)
     given = records if schemas is None else as_json(records, schemas)
-    staged = raw_json.decoded(given, captured, sent_as or {}).localCheckpoint()
+    staged = kept(raw_json.decoded(given, captured, sent_as or {}))
     counts = staged.agg(
         F.count(F.lit(1)).alias("records"),
         F.count_if(F.col("_reasons").isNotNull()).alias("rejected"),

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import MapType, StructType
 from pyspark.sql.window import WindowSpec
 
+from batch.kept import kept
 from batch.left_out import is_named, large_columns, names_left_out, value_after, without
 from lakehouse.tables import CapturedTable
 
@@ -157,7 +158,7 @@ def _carried(rows: DataFrame, table: CapturedTable) -> DataFrame:
     """A row that got another key is an insert beside a delete at the same LSN: it takes the large values along."""
     waiting = _waiting(rows)
     while waiting:
-        rows = _move(rows, table).localCheckpoint()
+        rows = kept(_move(rows, table))
         left = _waiting(rows)
         if left == waiting:
             break

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from batch import fold, merge_memory
 from batch.captured_tables import WAIT_SECONDS
 from batch.heads import Silver
+from batch.kept import kept
 from batch.rebuild import states_of
 from lakehouse import lease
 from lakehouse.edit import Edit
@@ -39,9 +40,9 @@ def fold_again(
     with lease.hold(lease.of_silver(table.name), settings, WAIT_SECONDS):
         silver = Silver.of(spark, settings, table)
         memory = merge_memory.of(spark, table, settings, silver.live, silver.history)
-        states = states_of(spark, settings, table, memory, wanted).localCheckpoint()
+        states = kept(states_of(spark, settings, table, memory, wanted))
         now = F.current_timestamp()
-        newest = fold.newest(states, table).withColumn("_merged_at", now).localCheckpoint()
+        newest = kept(fold.newest(states, table).withColumn("_merged_at", now))
         live, gone = newest.where("not is_gone"), newest.where("is_gone")
         _replace(silver.deleted, gone.withColumn("_deleted_at", F.col("_source_at")), wanted)
         if silver.history is not None:

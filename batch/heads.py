@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from batch.fold import GONE_HEAD, HEAD
+from batch.kept import kept
 from lakehouse.edit import PLACE, PLACE_TYPE, Edit
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
@@ -54,8 +55,7 @@ class Silver:
                 "_places": F.collect_list(PLACE).over(of_key),
             }
         )
-        # A cache would not do: Spark reads it again when a table behind it changes.
-        return ranked.where("_rank = 1").drop("_rank", PLACE).localCheckpoint()
+        return kept(ranked.where("_rank = 1").drop("_rank", PLACE))
 
     def _held(self, rows: DataFrame, op: str, keys: DataFrame | None) -> DataFrame:
         table = self.table

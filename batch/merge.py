@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from batch import fold, incarnations, merge_memory, merge_write, unmergeable
 from batch.change_order import positioned
 from batch.heads import Silver, as_events, sent
+from batch.kept import kept
 from batch.left_out import large_columns
 from batch.merge_input import Input
 from batch.merge_memory import Memory
@@ -31,7 +32,7 @@ def merge(spark: SparkSession, settings: Settings, silver: Silver, taken: Input)
     table = silver.table
     opened = incarnations.require(spark, settings, taken.incarnations)
     placed = positioned(taken.changes, table, opened)
-    touched = touched_keys(placed.where("_reasons is null"), table).localCheckpoint()
+    touched = kept(touched_keys(placed.where("_reasons is null"), table))
     held = silver.heads(sent(touched, taken.count))
     good, quarantined = placed.where("_reasons is null"), 0
     if taken.unmergeable or (taken.memory.horizon is not None and not taken.is_again):
@@ -122,7 +123,7 @@ def _all(silver: Silver, past: Past, memory: Memory, placed: DataFrame) -> Folde
     touched = events.select(*keys)
     if in_history is not None:
         touched = touched.unionByName(in_history)
-    return Folded(states, touched.distinct().localCheckpoint(), heads)
+    return Folded(states, kept(touched.distinct()), heads)
 
 
 def _forgotten(known: DataFrame, heads: DataFrame, horizon: Row, table: CapturedTable) -> DataFrame:
@@ -130,4 +131,4 @@ def _forgotten(known: DataFrame, heads: DataFrame, horizon: Row, table: Captured
     keys = list(table.keys)
     absent = known.join(heads.select(*keys), on=keys, how="left_anti")
     last = absent.groupBy(*keys).agg(F.max("_position").alias("_last"))
-    return last.where(F.col("_last") <= merge_memory.literal(horizon)).select(*keys).localCheckpoint()
+    return kept(last.where(F.col("_last") <= merge_memory.literal(horizon)).select(*keys))

@@ -25,7 +25,7 @@ class Input:
     bronze: DataFrame
     """All rows up to the cut, those that were merged before among them."""
     changes: DataFrame
-    """The new ones of them, with `_reasons` for those that can't be merged; kept in memory until `close`."""
+    """The new ones of them, with `_reasons` for those that can't be merged; kept on disk until `close`."""
     count: int
     unmergeable: int
     memory: Memory
@@ -51,7 +51,7 @@ def read(spark: SparkSession, settings: Settings, table: CapturedTable, memory: 
     in_cut = _is_in(cut) | ~_is_unmerged(memory) if cut else F.lit(True)
     bronze = delta_io.read(spark, table.changes, settings, version).withColumn("_in_cut", in_cut)
     unseen = bronze.where(_is_unmerged(memory)).withColumn("_reasons", reasons(table))
-    unseen = unseen.persist(StorageLevel.MEMORY_AND_DISK)
+    unseen = unseen.persist(StorageLevel.DISK_ONLY)
     partitions = unseen.groupBy("_topic", "_partition").agg(*_totals(table)).collect()
     found = _input(bronze.where("_in_cut"), unseen, partitions, replace(_after(memory, partitions), cut=cut))
     return replace(found, changes=unseen.where("_in_cut"))
@@ -60,7 +60,7 @@ def read(spark: SparkSession, settings: Settings, table: CapturedTable, memory: 
 def given(spark: SparkSession, settings: Settings, table: CapturedTable, memory: Memory, changes: DataFrame) -> Input:
     """The same for rows that were added to Bronze just now, wherever their offsets lie."""
     unseen = changes.withColumns({"_in_cut": F.lit(True), "_reasons": reasons(table)})
-    unseen = unseen.persist(StorageLevel.MEMORY_AND_DISK)
+    unseen = unseen.persist(StorageLevel.DISK_ONLY)
     partitions = unseen.groupBy("_topic", "_partition").agg(*_totals(table)).collect()
     bronze = delta_io.read(spark, table.changes, settings)
     return _input(bronze, unseen, partitions, memory)

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from batch.change_order import is_first_after_snapshot, is_snapshot_row, positioned
 from batch.fold import HEAD, events
+from batch.kept import kept
 from batch.left_out import large_columns, names_left_out
 from batch.unmergeable import reasons
 from lakehouse.tables import CapturedTable
@@ -96,7 +97,7 @@ class Past:
             return keys
         known, count = keys, -1
         while count != (now := known.count()):
-            count, known = now, known.unionByName(self._moved(known)).distinct().localCheckpoint()
+            count, known = now, kept(known.unionByName(self._moved(known)).distinct())
         return known
 
     def takers_from(self, changes: DataFrame) -> DataFrame | None:
@@ -109,7 +110,7 @@ class Past:
             return None
         # By the range, so that Delta skips the files of other times.
         near = self._bronze.where(F.col("lsn").between(span["first"], span["last"]) & (F.col("op") == "c"))
-        found = self._at(near.where(names_left_out(self._table).isNotNull()), deletes).localCheckpoint()
+        found = kept(self._at(near.where(names_left_out(self._table).isNotNull()), deletes))
         return None if found.isEmpty() else found
 
     def _at(self, rows: DataFrame, places: DataFrame) -> DataFrame:

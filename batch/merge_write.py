@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from batch import fold
 from batch.heads import Silver, sent
+from batch.kept import kept
 from batch.merge_memory import application
 from lakehouse.delta_io import Mark
 from lakehouse.edit import PLACE, PLACE_TYPE, Edit
@@ -16,8 +17,8 @@ from lakehouse.kill_points import reach
 from lakehouse.tables import CapturedTable
 
 HISTORY_KEY = "_from_position"
-CLOSING = ("valid_to", "is_current", "_to_position", "_merged_at")
-"""What becomes other in a row of the history that another follows."""
+BEGAN = ("valid_from", HISTORY_KEY, "_unresolved_columns", PLACE)
+"""What a row of the history does not share with its head: that may have changed since, in columns that have none."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,9 @@ def write(silver: Silver, folded: Folded, number: int) -> None:
     table, states = silver.table, folded.states
     mark = Mark(application(table), number)
     if table.has_history:
-        # Kept without its plan, which each step behind would analyse again.
-        states = states.localCheckpoint()
+        states = kept(states)
     changed = _changed(fold.newest(states, table), folded.heads, table, folded.anew is not None)
-    changed = changed.withColumn("_merged_at", F.current_timestamp()).localCheckpoint()
+    changed = kept(changed.withColumn("_merged_at", F.current_timestamp()))
     found = _counted(changed)
     if found.gone:
         _remember_deletes(silver, changed.where("is_gone"), found, mark)
@@ -140,7 +140,7 @@ def _write_history(history: Edit, table: CapturedTable, states: DataFrame, anew:
         before = history.rows().join(anew, on=keys, how="left_semi")
         going_on = _going_on(spans.join(anew, on=keys, how="left_anti"), table)
         rows = going_on.unionByName(_anew(spans.join(anew, on=keys, how="left_semi"), before, table))
-    rows = rows.localCheckpoint()
+    rows = kept(rows)
     does = {row["_does"]: row["count"] for row in rows.groupBy("_does").count().collect()}
     gone, new = rows.where("_does in ('remove', 'replace')"), rows.where("_does in ('insert', 'replace')")
     if "close" in does:
@@ -154,11 +154,11 @@ def _write_history(history: Edit, table: CapturedTable, states: DataFrame, anew:
 
 
 def _closed(history: Edit, closing: DataFrame, count: int, table: CapturedTable) -> DataFrame:
-    """The current rows of these keys, closed."""
+    """The current rows of these keys, closed. Their values are those of the head, and are not read again."""
     keys = list(table.keys)
-    ends = closing.select(*keys, F.struct(*CLOSING).alias("_end"))
-    joined = history.rows().where("is_current").join(sent(ends, count), on=keys)
-    return joined.withColumns({name: F.col("_end")[name] for name in CLOSING}).drop("_end").localCheckpoint()
+    current = history.rows().where("is_current").select(*keys, *BEGAN)
+    found = current.join(sent(closing.select(*keys), count), on=keys, how="left_semi")
+    return kept(closing.drop(*BEGAN, "_does").join(found, on=keys))
 
 
 def _going_on(spans: DataFrame, table: CapturedTable) -> DataFrame:

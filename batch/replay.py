@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 import lakehouse
 from batch import captured_tables, unmergeable
+from batch.kept import kept
 from lakehouse import delta_io
 from lakehouse.logs import get_logger
 from lakehouse.outcomes import DISCARDED, REPLAYED, STILL_BAD, rejected_without
@@ -43,7 +44,7 @@ def replay(
     still_open = rejected_without(spark, settings, table.rejects, REPLAYED, DISCARDED)
     if still_open is None:
         return Replayed(0, {})
-    judged = _judged(spark, settings, table, still_open).localCheckpoint()
+    judged = kept(_judged(spark, settings, table, still_open))
     # No reason at all is an empty text.
     rows = judged.groupBy(F.concat_ws("+", "_reasons").alias("reason")).count().collect()
     counts = {row["reason"]: row["count"] for row in rows}
