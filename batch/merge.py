@@ -97,7 +97,7 @@ def _touched(
         states = fold.states(new.unionByName(held), table, truncates, scope.has_gaps)
         return Folded(states, None, scope.heads)
     keys = list(table.keys)
-    anew = past.with_moved(scope.anew if takers is None else scope.anew.unionByName(takers).distinct()).persist()
+    anew = kept(past.with_moved(scope.anew if takers is None else scope.anew.unionByName(takers).distinct()))
     going_on = new.unionByName(held).join(anew, on=keys, how="left_anti")
     states = fold.states(going_on.unionByName(past.of(anew)), table, truncates, bool(large_columns(table)))
     touched = going_on.select(*keys).unionByName(anew).distinct()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,8 +66,11 @@ def die_at(point: int) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def night(spark: SparkSession, settings: Settings) -> Night:
-    return Night(spark, settings)
+def night(spark: SparkSession, settings: Settings) -> Iterator[Night]:
+    """Whatever happens in it leaves nothing in Spark's cache: that would hold the state of the tables with it."""
+    spark.catalog.clearCache()
+    yield Night(spark, settings)
+    assert spark._jsparkSession.sharedState().cacheManager().isEmpty()
 
 
 def test_merging_nothing_new_commits_nothing(night: Night) -> None:
