@@ -50,7 +50,11 @@ def merge_again(spark: SparkSession, settings: Settings, table: CapturedTable, c
 @contextmanager
 def _ready(spark: SparkSession, settings: Settings, table: CapturedTable) -> Iterator[tuple[Silver, Memory]]:
     with lease.hold(lease.of_silver(table.name), settings, WAIT_SECONDS):
-        for spec in (table.changes, *table.merged):
+        if not delta_io.has_all_columns(spark, table.changes, settings):
+            # Bronze is its stream's: on S3, two that commit at one moment would overwrite each other's commit.
+            with lease.hold(lease.of_stream(table.changes.table), settings):
+                delta_io.ensure(spark, table.changes, settings)
+        for spec in table.merged:
             delta_io.ensure(spark, spec, settings)
         # Opened before the memory is read: whoever commits from here on is in conflict with this merge.
         silver = Silver.of(spark, settings, table)

@@ -111,7 +111,8 @@ def comparable(name: str, columns: StructType) -> Column:
 
 
 def _with_truncates(changes: DataFrame, table: CapturedTable, truncates: DataFrame) -> DataFrame:
-    keys = changes.select(*table.keys).distinct()
+    # What is older than all that is known of a key ends nothing. Truncates are remembered for ever, and may be many.
+    keys = changes.groupBy(*table.keys).agg(F.min("_position").alias("_first"))
     given = {
         "op": F.lit("t"),
         "_position": F.col("_position"),
@@ -119,7 +120,8 @@ def _with_truncates(changes: DataFrame, table: CapturedTable, truncates: DataFra
         "_offset": F.lit(-1).cast("bigint"),
     }
     types = {field.name: field.dataType for field in changes.schema}
-    ends = keys.crossJoin(F.broadcast(truncates)).select(
+    ends = keys.crossJoin(F.broadcast(truncates)).where(F.col("_position") > F.col("_first"))
+    ends = ends.select(
         *table.keys,
         *[
             given.get(name, F.lit(None).cast(types[name])).alias(name)

@@ -34,7 +34,8 @@ def known(spark: SparkSession, settings: Settings) -> list[str]:
     if not delta_io.exists(spark, INCARNATIONS, settings):
         return []
     rows = delta_io.read(spark, INCARNATIONS, settings).orderBy("ordinal").collect()
-    return [row["incarnation"] for row in rows]
+    # Merges of two tables that begin at one moment may both have opened the first.
+    return list(dict.fromkeys(row["incarnation"] for row in rows))
 
 
 def require(spark: SparkSession, settings: Settings, found: Collection[str]) -> list[str]:

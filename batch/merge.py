@@ -114,6 +114,10 @@ def _all(silver: Silver, past: Past, memory: Memory, placed: DataFrame) -> Folde
     if memory.horizon is not None:
         # What this merge takes is placed, also below the horizon: it was judged, or is merged again.
         forgotten = _forgotten(known, heads, memory.horizon, table).join(placed, on=keys, how="left_anti")
+        if silver.history is not None:
+            # A merge was cut off that had placed it, or had not yet taken it away.
+            current = silver.history.rows().where("is_current").select(*keys)
+            forgotten = kept(forgotten.join(current, on=keys, how="left_anti"))
         known = known.join(forgotten, on=keys, how="left_anti")
         in_history = in_history.join(forgotten, on=keys, how="left_anti") if in_history is not None else None
     only_in_silver = as_events(heads).join(known.select(*keys).distinct(), on=keys, how="left_anti")

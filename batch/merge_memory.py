@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from lakehouse import delta_io
 from lakehouse.append import Append
 from lakehouse.delta_io import Mark
+from lakehouse.edit import Edit, TableChanged
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
 from lakehouse.tables import CapturedTable
@@ -90,7 +91,10 @@ def of(spark: SparkSession, table: CapturedTable, settings: Settings, live: Appe
 
 
 def remember(spark: SparkSession, table: CapturedTable, settings: Settings, memory: Memory, **counts: int) -> None:
-    """Write the row of a merge before its rows. `counts`: events, refolded_keys, quarantined."""
+    """Write the row of a merge before its rows. `counts`: events, refolded_keys, quarantined.
+
+    Raises `TableChanged` where an attempt of the same number has written its own: this one outlived its lease.
+    """
     values: dict[str, Any] = {
         "merge": memory.merge,
         "ends": dict(memory.ends),
@@ -104,9 +108,11 @@ def remember(spark: SparkSession, table: CapturedTable, settings: Settings, memo
         **counts,
     }
     row = tuple(values.get(name) for name in table.merges.columns)
-    # Once for each number: an attempt that outlived its lease must not describe the merge of its successor.
-    mark = Mark(application(table), memory.merge)
-    delta_io.append_once(spark.createDataFrame([row], table.merges.schema).coalesce(1), table.merges, settings, mark)
+    edit, mark = Edit(spark, table.merges, settings), Mark(application(table), memory.merge)
+    if edit.positions().get(mark.application, 0) >= mark.batch:
+        raise TableChanged(table.merges.name)
+    edit.write(spark.createDataFrame([row], table.merges.schema).coalesce(1))
+    edit.commit_once(mark)
 
 
 def literal(position: Row) -> Column:

@@ -12,6 +12,7 @@ from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType
 
 from batch.change_order import is_first_after_snapshot, is_snapshot_row, positioned
 from batch.fold import HEAD, events
@@ -83,7 +84,10 @@ class Past:
     """All changes of Bronze up to the cut, by their keys."""
 
     def __init__(self, bronze: DataFrame, table: CapturedTable, incarnations: list[str]) -> None:
-        self._bronze, self._table, self._incarnations = bronze, table, incarnations
+        name = F.col("source_incarnation")
+        # Of a life that nobody has opened yet nothing is merged.
+        self._bronze = bronze.where(name.isNull() | name.isin(*incarnations))
+        self._table, self._incarnations = table, incarnations
 
     def of(self, keys: DataFrame | None) -> DataFrame:
         """All mergeable changes of some keys (None: of all), as events of the fold."""
@@ -131,8 +135,10 @@ class Past:
 
     def _with_keys(self, keys: DataFrame) -> DataFrame:
         rows = self._bronze.where("key is not null")
-        if (few := _few(keys, list(self._table.keys))) is not None:
-            rows = rows.where(reduce(Column.__and__, [_is_among(name, few) for name in self._table.keys]))
+        # An array is no literal of `isin`, and has no statistics.
+        named = [key for key in self._table.keys if not isinstance(self._table.columns[key].dataType, ArrayType)]
+        if named and (few := _few(keys, named)) is not None:
+            rows = rows.where(reduce(Column.__and__, [_is_among(name, few) for name in named]))
         same = [F.col("past.key")[key] == F.col(f"wanted.{key}") for key in self._table.keys]
         return rows.alias("past").join(keys.alias("wanted"), on=same, how="left_semi")
 

@@ -87,7 +87,7 @@ def _changed(newest: DataFrame, heads: DataFrame, table: CapturedTable, is_folde
     }
     if not is_folded_anew:
         return newest.join(heads.select(*keys, *beside), on=keys, how="left").withColumns(beside)
-    compared = (*table.values, "_position", "_offset", "_unresolved_columns")
+    compared = (*table.values, "_position", "_offset", "_source_at", "_unresolved_columns")
     names = {"_unresolved_columns": "_left_out"}
     held = F.struct(
         *[_comparable(names.get(name, name), table).alias(name) for name in compared],

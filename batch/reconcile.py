@@ -21,7 +21,7 @@ from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
 from lakehouse.source_rows import Bucket, SourceTable
-from lakehouse.tables import RECONCILIATIONS, VERIFIED
+from lakehouse.tables import RECONCILIATIONS, VERIFIED, CapturedTable
 
 log = get_logger(__name__)
 NOTHING = Bucket(0, 0)
@@ -75,11 +75,11 @@ class SilverDiffers(LakehouseError):
 class SilverIsLater(LakehouseError):
     """Silver was brought to a later cut than the one that it is to be compared with."""
 
-    def __init__(self, table: str, silver: SourceCut, cut: SourceCut) -> None:
+    def __init__(self, table: str, silver: datetime, cut: SourceCut) -> None:
         super().__init__(
-            f"Silver's {table} is of the cut of {silver.taken_at:%Y-%m-%d %H:%M:%S} UTC, later than the run's own of "
-            f"{cut.taken_at:%Y-%m-%d %H:%M:%S} UTC: a later night or `lakehouse reconcile` has merged since. Run the "
-            "night from its step `bronze`, which takes a new cut."
+            f"Silver's {table} was merged up to {silver:%Y-%m-%d %H:%M:%S} UTC, later than the run's own cut of "
+            f"{cut.taken_at:%Y-%m-%d %H:%M:%S} UTC: a later night, `lakehouse reconcile` or `lakehouse batch silver` "
+            "has merged since. Run the night from its step `bronze`, which takes a new cut."
         )
 
 
@@ -94,8 +94,21 @@ def merge_and_compare(
     for one in tables:
         at = merge_memory.newest(spark, one.table, settings).cut
         if at and at.incarnation == cut.incarnation and at.is_later_than(cut):
-            raise SilverIsLater(one.table.name, at, cut)
-    return merged, [compare(spark, settings, one) for one in tables]
+            raise SilverIsLater(one.table.name, at.taken_at, cut)
+    found = [compare(spark, settings, one) for one in tables]
+    for table in [one.source.table for one in found if one.differing]:
+        if merged_at := _merged_without_cut(spark, settings, table, cut):
+            raise SilverIsLater(table.name, merged_at, cut)
+    return merged, found
+
+
+def _merged_without_cut(
+    spark: SparkSession, settings: Settings, table: CapturedTable, cut: SourceCut
+) -> datetime | None:
+    """When a merge last took all that there was (`lakehouse batch silver`), if that was after the cut."""
+    merges = delta_io.read(spark, table.merges, settings).where("cut is null and events > 0")
+    row = merges.where(F.col("merged_at") > F.lit(cut.taken_at)).agg(F.max("merged_at")).first()
+    return row[0] if row else None
 
 
 def compare(spark: SparkSession, settings: Settings, source: SourceTable) -> Comparison:

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import lakehouse
-from batch import captured_tables, unmergeable
+from batch import captured_tables, merge_input, merge_memory, unmergeable
 from batch.kept import kept
 from lakehouse import delta_io
 from lakehouse.logs import get_logger
@@ -68,7 +68,9 @@ def _judged(spark: SparkSession, settings: Settings, table: CapturedTable, rejec
         F.col("origin_partition").alias("_partition"),
         F.col("origin_position").alias("_offset"),
     )
-    bronze = delta_io.read(spark, table.changes, settings)
+    # Of a merge that was cut off, the next one takes the rows and judges them itself.
+    memory = merge_memory.newest(spark, table, settings)
+    bronze = merge_input.merged(spark, settings, table, memory)
     # A change that was delivered twice is one.
     once = bronze.join(places, on=["_topic", "_partition", "_offset"]).dropDuplicates(["_quarantine_id"])
     return once.select(*table.changes.columns, "_quarantine_id", unmergeable.reasons(table).alias("_reasons"))

@@ -61,6 +61,13 @@ def ensure(spark: SparkSession, spec: TableSpec, settings: Settings) -> DeltaTab
     return found
 
 
+def has_all_columns(spark: SparkSession, spec: TableSpec, settings: Settings) -> bool:
+    """Whether the table is there with all declared columns: `ensure` would change nothing."""
+    if not exists(spark, spec, settings):
+        return False
+    return not _lacks(DeltaTable.forPath(spark, spec.path(settings)).toDF().schema, spec.schema)
+
+
 def _declare_properties(table: DeltaTable, spec: TableSpec, settings: Settings) -> None:
     """Set the properties that the table has otherwise, so that a new column has the statistics that are declared."""
     row = table.detail().select("properties").first()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -22,6 +23,10 @@ def build_session(settings: Settings, app_name: str, conf: dict[str, str] | None
         require_java()
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    # Spark hands moments to Python, and takes them, in the local time of the process: where the clocks change, one hour
+    # a year would come back as another.
+    os.environ["TZ"] = "UTC"
+    time.tzset()
     Path(settings.home / "spark-local").mkdir(parents=True, exist_ok=True)
     builder = SparkSession.builder.appName(app_name)
     for name, value in (spark_conf(settings) | (conf or {})).items():

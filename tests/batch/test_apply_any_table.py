@@ -53,6 +53,16 @@ def test_only_declared_columns_make_a_new_row_of_the_history(spark: SparkSession
     assert rows(spark, tmp_path / "silver" / "priced", "id", "price", "seen") == [(1, 6, 9)]
 
 
+def test_a_late_change_of_a_key_with_an_array_is_placed(spark: SparkSession, tmp_path: Path) -> None:
+    table = CapturedTable("tagged", columns("tags array<string>, note string"), keys=("tags",))
+    key = {"tags": ["a", "b"]}
+    for records in ([change("c", 1, key, note="x"), change("u", 9, key, note="z")], [change("u", 5, key, note="y")]):
+        apply_changes(spark, spark.createDataFrame(records, RECORD), table, tmp_path)
+    assert rows(spark, tmp_path / "silver" / "tagged", "tags", "note") == [(["a", "b"], "z")]
+    history = tmp_path / "silver" / "tagged_history"
+    assert rows(spark, history, "note", "is_current") == [("x", False), ("y", False), ("z", True)]
+
+
 def test_a_table_that_is_all_keys_has_rows_that_come_and_go(spark: SparkSession, tmp_path: Path) -> None:
     table = CapturedTable("pairs", columns("left_id bigint, right_id bigint"), keys=("left_id", "right_id"))
     one, other = {"left_id": 1, "right_id": 1}, {"left_id": 1, "right_id": 2}

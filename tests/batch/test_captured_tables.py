@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from change_logs import THINGS, Event, event
+from change_logs import BEGIN, THINGS, Event, event
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from table_rows import frame
 
-from batch import captured_tables, merge_write, unmergeable
+from batch import captured_tables, merge_memory, merge_write, unmergeable
 from batch.forget_deletes import forget_deletes
-from batch.incarnations import UnknownIncarnation, open_next
+from batch.incarnations import UnknownIncarnation, known, open_next
 from batch.left_out import PLACEHOLDER
 from batch.rebuild import rebuild
 from batch.replay import Replayed, replay
 from lakehouse import delta_io, direct_read
+from lakehouse.edit import TableChanged
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
+from lakehouse.tables import INCARNATIONS
 from streaming import quarantine_standing
 
 pytestmark = pytest.mark.slow
@@ -161,6 +163,13 @@ def test_a_restored_source_is_merged_when_an_operator_has_opened_it(night: Night
     assert night.live() == {1: "after"}, "a lower LSN of the next life is newer"
 
 
+def test_a_source_that_two_first_merges_opened_at_one_moment_is_one(night: Night) -> None:
+    row = (1, "system/1", "the first", datetime(2026, 11, 24, tzinfo=UTC))
+    twice = night.spark.createDataFrame([row, row], INCARNATIONS.schema)
+    delta_io.append(twice, INCARNATIONS, night.settings)
+    assert known(night.spark, night.settings) == ["system/1"]
+
+
 @pytest.mark.parametrize("damage", ["lost", "changed", "doubled", "doubled in the history"])
 def test_a_row_that_was_asked_for_again_mends_the_live_table_and_leaves_the_history(night: Night, damage: str) -> None:
     night.land(event("c", 1, 10), event("u", 1, 11, note="y"), event("c", 2, 12))
@@ -208,6 +217,61 @@ def test_a_replay_that_is_cut_off_places_its_change_when_it_is_called_again(
     assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(1, {})
     assert night.live() == {3: "x"}
     assert night.is_what_bronze_gives()
+
+
+def test_what_a_replay_that_was_cut_off_has_in_the_history_the_next_merge_has_live(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night.land(event("c", 1, 10), event("d", 1, 20))
+    night.merge()
+    forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24))
+    night.land(event("c", 3, 12, offset=40))
+    night.merge()
+    with monkeypatch.context() as patch:
+        patch.setattr(merge_write, "reach", die_at(2))
+        with pytest.raises(RuntimeError, match="cut off"):
+            replay(night.spark, night.settings, THINGS, "ann")
+    night.land(event("c", 4, 50))
+    night.merge()
+    assert night.live() == {3: "x", 4: "x"}
+    assert night.is_what_bronze_gives()
+
+
+def test_a_change_that_was_rejected_by_a_merge_that_was_cut_off_waits_for_the_next(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night.land(event("c", 1, 10), event("d", 1, 20))
+    night.merge()
+    forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24))
+    night.land(event("c", 3, 12, offset=40))
+    with monkeypatch.context() as patch:
+        patch.setattr(merge_write, "reach", die_at(1))
+        with pytest.raises(RuntimeError, match="cut off"):
+            night.merge()
+    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(0, {})
+    night.merge()
+    assert night.live() == {}
+    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(1, {})
+    assert night.live() == {3: "x"}
+
+
+def test_a_late_change_of_a_later_clock_moves_the_times_behind_it(night: Night) -> None:
+    night.land(event("c", 1, 10), event("u", 1, 30, note="y"))
+    night.merge()
+    night.land(event("u", 1, 20, note="z", offset=31, at=BEGIN.replace(second=50)))
+    night.merge()
+    assert night.is_what_bronze_gives()
+    night.land(event("u", 1, 40, note="w"))
+    night.merge()
+    assert night.is_what_bronze_gives()
+
+
+def test_an_attempt_that_outlived_its_lease_does_not_take_the_number_of_its_successor(night: Night) -> None:
+    night.land(event("c", 1, 10))
+    night.merge()
+    memory = merge_memory.newest(night.spark, THINGS, night.settings)
+    with pytest.raises(TableChanged, match="things"):
+        merge_memory.remember(night.spark, THINGS, night.settings, memory, events=1, refolded_keys=0, quarantined=0)
 
 
 def test_a_truncate_brings_back_nothing_that_was_forgotten(night: Night) -> None:

@@ -16,7 +16,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from batch import night, reconcile, reconcile_commands, reconcile_now, repair
+from batch import captured_tables, night, reconcile, reconcile_commands, reconcile_now, repair
 from batch.rebuild import rebuild
 from batch.reconcile import SilverDiffers, SilverIsLater
 from batch.reconcile_now import Outcome
@@ -240,6 +240,21 @@ def test_a_transaction_that_stays_open_across_the_cut_is_not_of_it(
     assert next(one.source.rows for one in after.tables if one.source.table is ORDERS) == before.rows + 4
     with pytest.raises(SilverIsLater, match="takes a new cut"):
         reconcile.merge_and_compare(spark, lake, cut, [before])
+
+
+def test_a_merge_without_a_cut_is_not_taken_for_a_difference(
+    spark: SparkSession, lake: Settings, shop: psycopg.Connection[Any]
+) -> None:
+    cut, (before, *_) = source_rows.read(lake, [ORDERS])
+    shop.execute("insert into orders values (%s, 1, 'T-1', '2026-11-23', 1, 1, 'pending', now())", [FIRST + 1101])
+    ends = arrival.ends_after_beat(lake)
+    queries.catch_up(spark, lake, "changes")
+    arrival.wait_for_bronze(spark, lake, ends, timeout_seconds=0)
+    captured_tables.run(spark, lake, ORDERS)
+    for _ in range(2):
+        with pytest.raises(SilverIsLater, match="`lakehouse batch silver` has merged since"):
+            reconcile.merge_and_compare(spark, lake, cut, [before])
+    assert compare(spark, lake).agrees
 
 
 def test_lost_and_changed_rows_are_repaired_by_way_of_kafka_and_bronze(
