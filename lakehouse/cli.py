@@ -32,6 +32,7 @@ COMMANDS = {
     "batch": "batch.commands:batch",
     "reconcile": "batch.reconcile_commands:reconcile",
     "bi": "batch.bi_commands:bi",
+    "sql": "lakehouse.sql_command:sql",
     "report": "batch.report_commands:report",
     "quality": "quality.commands:quality",
     "schema": "quality.schema_commands:schema",

@@ -101,7 +101,7 @@ class GateClosed(LakehouseError):
     def __init__(self, layer: str, failures: Sequence[str]) -> None:
         super().__init__(
             f"{len(failures)} check(s) of the {layer} layer failed: {'; '.join(failures)}. "
-            "Nothing was published; see `lakehouse quality` for the rows behind each."
+            "Nothing was published; `lakehouse quality show --failed` shows what each found."
         )
 
 

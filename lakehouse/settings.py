@@ -7,10 +7,13 @@ credentials that it uses to `<home>/stack/stack.env`; a variable set in the envi
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -170,7 +173,7 @@ def load_settings(**overrides: object) -> Settings:
 
     Order of precedence: `overrides`, environment, the file named by `LAKEHOUSE_ENV_FILE`, the embedded stack's own
     file.
-    Raises `BadSettings` with all malformed values together.
+    Raises `BadSettings` with all malformed values and misspelt names together.
     """
     home = Path(str(overrides.get("home") or os.environ.get(f"{PREFIX}HOME") or PROJECT_ROOT / ".lakehouse"))
     named = os.environ.get(f"{PREFIX}ENV_FILE")
@@ -179,12 +182,27 @@ def load_settings(**overrides: object) -> Settings:
     files = [home / "stack" / "stack.env", *([Path(named)] if named else [])]
     # The embedded stack's file belongs to one home; a `home` inside it would be circular.
     overrides = {**overrides, "home": home.absolute()}
+    there = [file for file in files if file.is_file()]
+    wrong = _misspelt({*os.environ, *(name for file in there for name in dotenv_values(file))})
     try:
-        return Settings(_env_file=[file for file in files if file.is_file()] or None, **overrides)  # type: ignore[arg-type, call-arg]
+        settings = Settings(_env_file=there or None, **overrides)  # type: ignore[arg-type, call-arg]
     except ValidationError as error:
-        raise BadSettings(
-            [
-                f"{PREFIX}{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}"
-                for one in error.errors(include_input=False)
-            ]
-        ) from None
+        wrong += [
+            f"{PREFIX}{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}"
+            for one in error.errors(include_input=False)
+        ]
+    if wrong:
+        raise BadSettings(wrong)
+    return settings
+
+
+def _misspelt(names: Iterable[str]) -> list[str]:
+    """What is to be said of names that nobody reads and that nearly are a setting's: they would be without effect."""
+    known = {name.upper() for name in Settings.model_fields}
+    given = {name.upper().removeprefix(PREFIX) for name in names if name.upper().startswith(PREFIX)}
+    near = {name: get_close_matches(name, known, n=1, cutoff=0.9) for name in given - known}
+    return [
+        f"{PREFIX}{name}: there is no such setting; is {PREFIX}{found[0]} meant?"
+        for name, found in sorted(near.items())
+        if found
+    ]

@@ -8,7 +8,7 @@ check Bronze
 from __future__ import annotations
 
 import sys
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 # spark-submit runs this file by its path: the project's root must be importable.
@@ -27,7 +27,7 @@ from streaming.object_reconciliation import nights_days, reconcile
 
 def bronze(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
     """The night has its cut, and everything that the sources held then is in Bronze and accounted for. Returns the
-    rows that the ledger accounts for.
+    rows that the streams took within the last day, by the ledger.
 
     Raises `SourceChangesMissing` and `ConnectorNamesAnotherSource` before anything else is done with the changes.
     """
@@ -40,7 +40,8 @@ def bronze(spark: SparkSession, settings: Settings, business_date: date, run_id:
     source_status.require_whole(settings)
     if reconcile(settings, nights_days(business_date)).announced:
         catch_up(spark, settings)
-    entries = ledger.project(spark, settings)
+    is_of_a_day = F.col("committed_at") > F.lit(datetime.now(UTC) - timedelta(days=1))
+    entries = ledger.project(spark, settings).where(is_of_a_day)
     gate.require(spark, settings, "bronze", business_date, run_id)
     total = entries.agg(F.coalesce(F.sum("rows_read"), F.lit(0))).first()
     return int(total[0]) if total else 0

@@ -32,7 +32,9 @@ STATE = (
     "shop",
     "spark",
     "spark-local",
+    "spark-warehouse",
     "dbt",
+    "quarantine-requests",
 )
 HUNG_SECONDS = 60.0
 NEEDED_BYTES = 500_000_000
