@@ -20,6 +20,8 @@ from lakehouse.ledger_entry import Entry
 from lakehouse.settings import Settings
 
 TABLE = "inventory_events"
+STARTED: list[subprocess.Popen[bytes]] = []
+"""What `cli_process` started; ended behind each module of `tests/faults`."""
 TEST_BUILD = Path(__file__).parent / "test_build"
 
 
@@ -121,7 +123,9 @@ def cli_process(settings: Settings, *arguments: str, kill_at: str = "") -> subpr
     settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "stream.log").open("ab") as log:
         command = [sys.executable, "-m", "lakehouse.cli", *arguments]
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    STARTED.append(process)
+    return process
 
 
 def log_of(settings: Settings) -> str:

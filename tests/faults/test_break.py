@@ -156,7 +156,7 @@ def raise_alerts(ground: Ground) -> None:
 
 @pytest.mark.integration
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 class TestOnTheStack:
     """In this order: the first three leave the home as the shop's account says, the others do not."""
 

@@ -13,7 +13,7 @@ from inventory_topic import InventoryTopic, bronze_ids, entries, log_of, quarant
 from lakehouse.settings import Settings
 
 # Six starts of Spark, one after the other on the same table.
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Setti
 
 def killed_at(settings: Settings, point: str) -> None:
     process = stream_process(settings, "--until-caught-up", kill_at=point)
-    assert process.wait(timeout=180) == -signal.SIGKILL, log_of(settings)
+    assert process.wait(timeout=600) == -signal.SIGKILL, log_of(settings)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def topic(settings: Settings) -> InventoryTopic:
     assert sum(quarantined(settings).values()) > sum(one.rows_quarantined for one in entries(settings))
     shutil.rmtree(settings.home / "checkpoints" / "bronze" / "inventory_events")
     last = stream_process(settings, "--until-caught-up")
-    assert last.wait(timeout=180) == 0, log_of(settings)
+    assert last.wait(timeout=600) == 0, log_of(settings)
     return topic
 
 

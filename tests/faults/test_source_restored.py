@@ -9,12 +9,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-import requests
 from click.testing import CliRunner
+from connect_worker import connect_is_told
 from pyspark.sql import SparkSession
 
 from batch import captured_tables, incarnations, reconcile_now
@@ -31,7 +30,7 @@ from lakehouse.tables import CUSTOMERS, SILVER_CAPTURED
 from streaming import queries, source_connector, source_slot, source_status
 
 # A stack of its own: its database is replaced.
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 CUSTOMER = "insert into customers values ({}, '{}', null, 'Wales', now(), now())"
 
 
@@ -56,13 +55,6 @@ def compare(spark: SparkSession, settings: Settings) -> Outcome:
         queries.catch_up(spark, settings, "changes")
 
     return reconcile_now.compare(settings, SILVER_CAPTURED, lambda: spark, catch_up, with_keys=True)
-
-
-def connect_is_told(settings: Settings, method: str, path: str, **body: Any) -> Any:
-    url = f"{settings.connect_url}/connectors/{settings.source_connector}/{path}"
-    answer = requests.request(method, url, timeout=60, **body)
-    answer.raise_for_status()
-    return answer.json() if answer.text.startswith("{") else None
 
 
 def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:

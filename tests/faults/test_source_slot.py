@@ -13,8 +13,8 @@ from typing import Any
 
 import psycopg
 import pytest
-import requests
 from click.testing import CliRunner
+from connect_worker import connect_is_told
 from pyspark.sql import SparkSession
 
 from batch import captured_tables, incarnations
@@ -58,11 +58,6 @@ def plan_of(settings: Settings) -> Plan:
 def as_administrator(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
     with database.connect(plan_of(settings)) as connection:
         return connection.execute(sql).fetchall()  # type: ignore[arg-type]
-
-
-def connect_is_told(settings: Settings, method: str, path: str, **body: Any) -> None:
-    url = f"{settings.connect_url}/connectors/{settings.source_connector}/{path}"
-    requests.request(method, url, timeout=60, **body).raise_for_status()
 
 
 def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
@@ -243,8 +238,7 @@ def test_a_new_snapshot_without_a_missing_beat_stops_the_night(spark: SparkSessi
 
 
 def test_changes_with_the_name_of_another_database_stop_the_night(spark: SparkSession, shop: Settings) -> None:
-    url = f"{shop.connect_url}/connectors/{shop.source_connector}/config"
-    config = requests.get(url, timeout=30).json()
+    config = connect_is_told(shop, "GET", "config")
     connect_is_told(shop, "PUT", "config", json=config | {source_connector.INCARNATION: "1/1"})
     assert "the connector names it 1/1" in needing_an_operator(shop)["incarnation"]
     until(lambda: newest_name(spark, shop) == "1/1")

@@ -12,7 +12,7 @@ from inventory_topic import InventoryTopic, bronze_ids, entries, log_of, quarant
 
 from lakehouse.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1200)]
 EVENTS, BATCH = 12_000, 1_500
 
 

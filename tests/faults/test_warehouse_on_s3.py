@@ -22,7 +22,7 @@ from lakehouse.settings import PREFIX, Settings
 from streaming import inventory_events, queries
 from streaming.writer_schemas import Registry
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 FOLDER = "lake"
 LONG_STEP = """
 from datetime import date

@@ -173,7 +173,8 @@ def test_a_night_that_differs_ends_before_gold(spark: SparkSession, lake: Settin
     with pytest.raises(SilverDiffers, match=r"orders: \d+ rows in Postgres, \d+ in Silver, 2 of 256 buckets differ"):
         night.silver(spark, lake, DAY, "damaged")
     written = delta_io.read(spark, RECONCILIATIONS, lake).where("run_id = 'damaged' and not agrees").collect()
-    assert [(row["table_name"], row["source_rows"] - row["silver_rows"]) for row in written if row["silver_rows"]] != []
+    # One bucket lacks a row, another has one twice.
+    assert sorted(row["source_rows"] - row["silver_rows"] for row in written) == [-1, 1]
     assert {row["table_name"] for row in written} == {"orders"}
 
 

@@ -35,9 +35,12 @@ from streaming.object_notifications import BAD, Notification, NotifiedObject
 from streaming.sqs_bridge import SqsBridge, sqs_client
 from streaming.writer_schemas import Registry
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 FOLDER = "clicks/date=2026-11-23/hour=09"
 VISIBLE_AGAIN_SECONDS = 2
+"""Where a test waits for messages that come back."""
+VISIBLE_SECONDS = 120
+"""Longer than any bridge of a test takes."""
 POISON = "nobody understands this"
 
 
@@ -57,6 +60,10 @@ class Landing:
 
     def send(self, body: str) -> None:
         self._sqs.send_message(QueueUrl=self.queue, MessageBody=body)
+
+    def visible_again_in(self, seconds: int) -> None:
+        """What is handed out from now on comes back after so long, unless it is deleted."""
+        self._sqs.set_queue_attributes(QueueUrl=self.queue, Attributes={"VisibilityTimeout": str(seconds)})
 
     def bridge(self, settings: Settings | None = None) -> int:
         return SqsBridge(settings or self.settings, self.queue).run(threading.Event(), until_empty=True)
@@ -144,7 +151,7 @@ def landing(stack: Settings, address: str, request: pytest.FixtureRequest, setti
         aws_access_key_id="k",
         aws_secret_access_key="s",
     )
-    queue = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(VISIBLE_AGAIN_SECONDS)})["QueueUrl"]
+    queue = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(VISIBLE_SECONDS)})["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     told = [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]
     # S3 puts its test message into the queue here.
@@ -193,12 +200,14 @@ def test_a_message_that_nobody_understands_reaches_the_topic_as_it_is(landing: L
 def test_what_kafka_did_not_take_stays_in_the_queue(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     one = landing.put("a.jsonl", "a1")
     landing.await_waiting(2)
+    landing.visible_again_in(VISIBLE_AGAIN_SECONDS)
     nobody = landing.settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:9"})
     with monkeypatch.context() as patch:
         patch.setattr(announcer, "FLUSH_SECONDS", 0.1)
         with pytest.raises(ServiceUnreachable, match="Kafka"):
             landing.bridge(nobody)
     landing.await_waiting(2)
+    landing.visible_again_in(VISIBLE_SECONDS)
     assert landing.bridge() == 1
     assert landing.said() == [Notification((one,))]
 
@@ -214,12 +223,14 @@ def test_what_a_killed_bridge_tells_again_is_read_once(spark: SparkSession, land
     first, second = landing.put("a.jsonl", "a1", "a2"), landing.put("b.jsonl", "b1")
     landing.send(POISON)
     landing.await_waiting(4)
+    landing.visible_again_in(VISIBLE_AGAIN_SECONDS)
     landing.bridge_killed_before_it_deletes()
     told = landing.said()
     assert sorted(map(str, told)) == sorted(map(str, [Notification((first,)), Notification((second,)), BAD]))
     # SQS had the same event twice, too: it may deliver more than once.
     landing.send(next(one.decode() for one in landing.on_topic() if b"a.jsonl" in one))
     landing.await_waiting(5)
+    landing.visible_again_in(VISIBLE_SECONDS)
     assert landing.bridge() == 4
     assert landing.is_queue_empty
     assert len(landing.on_topic()) == 7

@@ -59,7 +59,7 @@ class FakeRegistry:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(writer_schemas, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(writer_schemas, "CLIENT", writer_schemas.CLIENT | {"timeout": 0.3})
+    monkeypatch.setattr(writer_schemas, "CLIENT", writer_schemas.CLIENT | {"timeout": 1.0})
     yield
     metrics.registry_unavailable(0)
 
@@ -85,7 +85,7 @@ def test_slow_busy_and_misplaced_answers_are_waited_for(monkeypatch: pytest.Monk
     fake = FakeRegistry(SILENT, BUSY, FROM_A_PROXY, FOUND)
     assert registry_of(fake).schema(7) == SCHEMA
     assert len(waited) == 4
-    assert waited[0] >= 0.3
+    assert waited[0] >= 1.0
     assert waited[:3] == sorted(waited[:3])
     assert waited[3] == 0
     fake.close()
@@ -96,7 +96,7 @@ def test_a_stream_that_stops_does_not_go_on_waiting() -> None:
     stopping.set()
     with pytest.raises(InterruptedError):
         registry_of(fake, stopping).schema(7)
-    assert unavailable() >= 0
+    assert unavailable() > 0
     fake.close()
 
 
