@@ -156,7 +156,8 @@ def _moment(text: Column) -> Column:
 def _unknown(members: Column) -> Column:
     declared = [F.struct(F.lit(name).alias("key"), members[name].alias("value")) for name in FIELDS]
     unknown = F.array_except(F.map_entries(members), F.array(*declared))
-    return F.when(F.size(unknown) > 0, F.map_from_entries(unknown))
+    # A key that is there twice is named as a reason; a map of it would end the batch.
+    return F.when((F.size(unknown) > 0) & ~_repeats_a_key(members), F.map_from_entries(unknown))
 
 
 def _repeats_a_key(members: Column) -> Column:

@@ -40,8 +40,9 @@ UNPACKED_AT_MOST = 4 * 1024**3
 """Bytes that a gzip may hold: more would fill the disk of the task."""
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes of a line: a longer one would not fit into memory, where it is held several times."""
-ABOUT_THE_OBJECT = ("InvalidObjectState", "KeyTooLongError")
-"""What a store answers about one object, where the store itself is well: it is archived, or its key can't be."""
+NEVER_THERE = "KeyTooLongError"
+"""What a store answers about a key that can't be."""
+ARCHIVED = "InvalidObjectState"
 CURE = "Check the S3 settings and the rights on the bucket; the batch is read again at the next start"
 FAULTS = ("bad_notification", "missing_object", "overwritten_object", "refused_object", "wrong_size", UNREADABLE)
 """What keeps a whole object from being read."""
@@ -150,8 +151,11 @@ def _fault(error: ClientError, store: Store, named: dict[str, Any]) -> str:
         return "overwritten_object"
     if status == 404 and code != "NoSuchBucket":
         return "missing_object"
-    if code in ABOUT_THE_OBJECT:
+    if code == NEVER_THERE:
         return UNREADABLE
+    if code == ARCHIVED:
+        # Once it is restored it is the same version.
+        return "refused_object"
     # Encrypted with a key that is not ours, for one: the next object may be well. A wrong secret is refused everywhere.
     if status in (400, 403) and _serves(client_of(store), named["bucket"]):
         return "refused_object"

@@ -69,6 +69,8 @@ BAD = {
     "a text for the properties": (click(properties='{"product_id":"P1"}'), "wrong_type:properties"),
     "a name apart from its colon": (click().replace(b'"user_id": "u"', b'"user_id" : 7'), "wrong_type:user_id"),
     "a field twice": (also('"user_id":"v"'), "duplicate_field"),
+    "a field three times": (also('"user_id":"v","user_id":"w"'), "duplicate_field"),
+    "an undeclared field twice": (also('"x":1,"x":2'), "duplicate_field"),
     "a property twice": (click().replace(b'"P1"}', b'"P1","product_id":"P2"}'), "duplicate_field"),
     "no event id": (click(event_id=""), "missing_event_id"),
     "a word for the time": (click(timestamp="yesterday"), "bad_timestamp"),
