@@ -42,7 +42,7 @@ def run(spark: SparkSession, settings: Settings) -> int:
     delta_io.ensure(spark, CLICKS, settings)
     click_keys.ensure(spark, settings)
     begun_at = delta_io.version(spark, CLICKS, settings)
-    positions = cut.merged_through(spark, CLICKS, settings)
+    positions = cut.merged_through(spark, CLICKS, CLICK_EVENTS, settings)
     raw = cut.after(delta_io.read_now(spark, CLICK_EVENTS, settings), positions).persist()
     arrived = transform(raw, settings.business_time_zone).persist()
     try:

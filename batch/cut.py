@@ -3,6 +3,7 @@ they made.
 
 A position is the next offset of a `topic/partition`. Rows that came back from the quarantine lie behind the positions;
 they are known by `_replayed_at`, and the newest that was merged is one more position (`REPLAYED`, in microseconds).
+Beside them stands how often a topic's offsets have begun again (`lakehouse.positions`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse import delta_io
+from lakehouse.append import Append
 from lakehouse.delta_io import Mark
 from lakehouse.logs import get_logger
+from lakehouse.positions import begun_again, offsets, still_merged
 from lakehouse.settings import Settings
 from lakehouse.tables import TableSpec
 
@@ -28,24 +31,27 @@ REPLAYED = "_replayed_at"
 APPLICATION = "silver-merge"
 
 
-def merged_through(spark: SparkSession, silver: TableSpec, settings: Settings) -> dict[str, int]:
-    """The positions as the newest merge of the Silver table recorded them; empty at first."""
+def merged_through(spark: SparkSession, silver: TableSpec, bronze: TableSpec, settings: Settings) -> dict[str, int]:
+    """The positions as the newest merge of the Silver table recorded them, as far as Bronze still goes on from them;
+    empty at first.
+    """
     found: dict[str, int] = delta_io.newest_metadata(spark, silver, settings, MERGED).get(MERGED, {})
-    return found
+    held = Append(spark, bronze, settings).positions() if delta_io.exists(spark, bronze, settings) else {}
+    return still_merged(found, begun_again(held))
 
 
 def after(bronze: DataFrame, positions: dict[str, int]) -> DataFrame:
     """The Bronze rows at or behind the positions, and those that were replayed since; a partition without a position
     is taken whole.
     """
-    offsets = {name: offset for name, offset in positions.items() if name != REPLAYED}
-    if not offsets:
+    known = offsets(positions)
+    if not known:
         return bronze
-    is_known = F.concat_ws("/", "_topic", F.col("_partition").cast("string")).isin(*offsets)
+    is_known = F.concat_ws("/", "_topic", F.col("_partition").cast("string")).isin(*known)
     # Plain compares of columns, so that Delta skips files by their statistics.
     is_new: Column = reduce(
         lambda left, right: left | right,
-        [_is_behind(name, offset) for name, offset in offsets.items()],
+        [_is_behind(name, offset) for name, offset in known.items()],
     )
     return bronze.where(is_new | ~is_known | _is_replayed_since(bronze, positions.get(REPLAYED)))
 

@@ -98,7 +98,7 @@ def run(spark: SparkSession, settings: Settings) -> int:
     """Merge what is new in Bronze; returns the number of events. No new event: no commit."""
     delta_io.ensure(spark, INVENTORY_LEVELS, settings)
     begun_at = delta_io.version(spark, INVENTORY_LEVELS, settings)
-    positions = cut.merged_through(spark, INVENTORY_LEVELS, settings)
+    positions = cut.merged_through(spark, INVENTORY_LEVELS, INVENTORY_EVENTS, settings)
     raw = cut.after(delta_io.read_now(spark, INVENTORY_EVENTS, settings), positions).persist()
     try:
         events = raw.count()

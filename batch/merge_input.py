@@ -13,6 +13,8 @@ from batch.left_out import names_left_out
 from batch.merge_memory import Memory
 from batch.unmergeable import reasons
 from lakehouse import delta_io
+from lakehouse.append import Append
+from lakehouse.positions import begun_again, offsets, still_merged
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
 from lakehouse.tables import CapturedTable
@@ -46,6 +48,9 @@ class Input:
 def read(spark: SparkSession, settings: Settings, table: CapturedTable, memory: Memory, cut: SourceCut | None) -> Input:
     """What is new in Bronze. A cut older than that of the last merge is replaced by it: Silver never moves back."""
     cut = _later(cut, memory.cut)
+    begun = begun_again(Append(spark, table.changes, settings).positions())
+    ends = still_merged(memory.ends, begun)
+    memory = replace(memory, ends=ends, lowest={name: low for name, low in memory.lowest.items() if name in ends})
     version = delta_io.version(spark, table.changes, settings)
     # What an earlier merge took stays, whatever the cut of now can tell of it.
     in_cut = _is_in(cut) | ~_is_unmerged(memory) if cut else F.lit(True)
@@ -76,7 +81,7 @@ def merged(spark: SparkSession, settings: Settings, table: CapturedTable, memory
     """The rows of Bronze that the merges up to `memory` have taken."""
     bronze = delta_io.read(spark, table.changes, settings)
     # A table that was filled by `given` alone has no offsets: then all is merged.
-    return bronze.where(~_is_unmerged(memory)) if memory.ends else bronze
+    return bronze.where(~_is_unmerged(memory)) if offsets(memory.ends) else bronze
 
 
 def _input(bronze: DataFrame, unseen: DataFrame, partitions: list[Row], memory: Memory) -> Input:
@@ -135,11 +140,12 @@ def _after(memory: Memory, partitions: list[Row]) -> Memory:
 
 
 def _is_unmerged(memory: Memory) -> Column:
-    if not memory.ends:
+    known = offsets(memory.ends)
+    if not known:
         return F.lit(True)
     # Plain compares of columns throughout, so that Delta skips files by their statistics: one that it can't read so
     # makes each merge read all of Bronze.
-    is_unknown = reduce(Column.__and__, [~_in_partition(name) for name in memory.ends])
+    is_unknown = reduce(Column.__and__, [~_in_partition(name) for name in known])
     is_back = F.col("_replayed_at").isNotNull()
     if memory.replayed_through is not None:
         is_back = is_back & (F.col("_replayed_at") > F.lit(memory.replayed_through))

@@ -32,7 +32,7 @@ class Memory:
     merge: int = 0
     """0: nothing was merged yet."""
     ends: Mapping[str, int] = field(default_factory=dict)
-    """The next offset that no merge has looked at."""
+    """The next offset that no merge has looked at; beside them how often a topic has begun again."""
     lowest: Mapping[str, int] = field(default_factory=dict)
     """The lowest offset that is not merged: below `ends` where a change lay beyond the cut."""
     cut: SourceCut | None = None

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 PREFIX = "offset"
+BEGUN_AGAIN = "begun-again"
+"""Behind it a topic: how often its offsets have begun again at lower ones than Bronze had read."""
 CLOSED = -1
 """Stands for the position of a topic that is not read any more, where nobody needs to know how far it was read."""
 
@@ -50,6 +52,24 @@ def _places(applications: Mapping[str, int]) -> Iterator[tuple[Place, int]]:
             topic, _, place = rest.partition("/")
             topic_id, _, partition = place.rpartition("/")
             yield Place(topic, topic_id, int(partition)), number
+
+
+def begun_again(applications: Mapping[str, int]) -> dict[str, int]:
+    """`begun-again/<topic>` -> how often, among the positions of a Bronze table."""
+    return {name: number for name, number in applications.items() if name.startswith(f"{BEGUN_AGAIN}/")}
+
+
+def offsets(merged: Mapping[str, int]) -> dict[str, int]:
+    """The offsets by `topic/partition` among what a merge of a Silver table remembers."""
+    return {name: offset for name, offset in merged.items() if "/" in name and not name.startswith(f"{BEGUN_AGAIN}/")}
+
+
+def still_merged(merged: Mapping[str, int], begun: Mapping[str, int]) -> dict[str, int]:
+    """What a merge remembers, without the offsets of topics that have begun again since: theirs are given out a second
+    time, so all rows of such a topic are taken again. `begun` (of `begun_again`) is remembered with it.
+    """
+    again = {name.partition("/")[2] for name, number in begun.items() if merged.get(name, 0) != number}
+    return {name: number for name, number in merged.items() if name.rpartition("/")[0] not in again} | dict(begun)
 
 
 def applications(positions: Positions) -> dict[str, int]:

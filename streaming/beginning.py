@@ -99,17 +99,25 @@ def _pass_over(
     """Write the gap into Bronze's ledger and move the positions behind it; returns the new positions."""
     moved: dict[str, int] = {}
     kept: set[str] = set()
+    again: set[str] = set()
     after = dict(positions)
     for gap in found:
         moved[gap.place.application] = bronze_positions.closed(gap.position)
         del after[gap.place]
         if gap.place.topic in logs:
+            if gap.goes_on_at < gap.position or gap.place.topic_id != logs[gap.place.topic].topic_id:
+                again.add(gap.place.topic)
             now = replace(gap.place, topic_id=logs[gap.place.topic].topic_id)
             moved[now.application] = after[now] = gap.goes_on_at
             if now == gap.place and gap.goes_on_at > gap.position:
                 kept.add(now.application)
     for place, begin in _made_again(found, logs).items():
         moved[place.application] = after[place] = begin
+    bronze = Append(spark, spec, settings)
+    begun = bronze.positions()
+    # Whoever merges from Bronze knows rows by their offsets, which come a second time.
+    names = [f"{bronze_positions.BEGUN_AGAIN}/{topic}" for topic in again]
+    numbers = {name: begun.get(name, 0) + 1 for name in names}
     entry = Entry(
         stream=spec.table,
         query_id="",
@@ -135,6 +143,6 @@ def _pass_over(
         held = append.positions()
         ends = {name: max(end, held.get(name, end)) if name in kept else end for name, end in moved.items()}
         append.commit(ends, entry.to_json())
-    Append(spark, spec, settings).commit(moved, entry.to_json())
+    bronze.commit(moved | numbers, entry.to_json())
     log.warning("gap_accepted", stream=spec.table, gaps=[str(one) for one in found], reason=reason)
     return after

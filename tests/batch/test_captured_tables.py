@@ -22,6 +22,7 @@ from batch.left_out import PLACEHOLDER
 from batch.rebuild import rebuild
 from batch.replay import Replayed, replay
 from lakehouse import delta_io, direct_read
+from lakehouse.append import Append
 from lakehouse.edit import TableChanged
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
@@ -141,6 +142,17 @@ def test_a_change_beyond_the_cut_waits_and_the_cut_never_moves_back(night: Night
     night.land(event("c", 4, 13), transaction_id="111")
     assert night.merge(cut) == 1, "a night that runs again for an older cut goes on to the newest"
     assert set(night.live()) == {1, 2, 3, 4}
+
+
+def test_offsets_that_begin_again_hide_no_change(night: Night) -> None:
+    night.land(event("c", 1, 10), event("c", 2, 20))
+    night.merge()
+    Append(night.spark, THINGS.changes, night.settings).commit({"begun-again/shop.public.things": 1}, "")
+    night.land(event("u", 1, 30, note="y", offset=0))
+    night.merge()
+    assert night.live() == {1: "y", 2: "x"}
+    assert night.is_what_bronze_gives()
+    assert night.merge() == 0
 
 
 def test_a_row_that_comes_back_from_the_quarantine_is_merged_behind_the_offsets(night: Night) -> None:

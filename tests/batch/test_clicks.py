@@ -19,6 +19,7 @@ from table_rows import frame, row
 
 from batch import click_keys, clicks, cut, sessions
 from lakehouse import delta_io
+from lakehouse.append import Append
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS, CLICK_KEYS, CLICKS, SESSIONS
 
@@ -191,7 +192,20 @@ def test_a_row_that_came_back_from_the_quarantine_is_taken_once_and_nothing_new_
     lake.night()
     assert lake.versions() == before
     # The positions did not move back to the offset of that row.
-    assert cut.merged_through(lake.spark, CLICKS, lake.settings)["clicks.objects/0"] == lake.offset
+    merged = cut.merged_through(lake.spark, CLICKS, CLICK_EVENTS, lake.settings)
+    assert merged["clicks.objects/0"] == lake.offset
+
+
+def test_offsets_that_begin_again_hide_no_click(spark: SparkSession, settings: Settings) -> None:
+    lake = Lake(spark, settings)
+    lake.night(click("before"), click("before too", 1))
+    Append(spark, CLICK_EVENTS, settings).commit({"begun-again/clicks.objects": 1}, "")
+    lake.arrive(click("after", 2), offset=0)
+    lake.night()
+    assert set(lake.clicks()) == {"before", "before too", "after"}
+    before = lake.versions()
+    lake.night()
+    assert lake.versions() == before
 
 
 def test_two_attempts_at_once_end_as_one(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:

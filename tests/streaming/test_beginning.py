@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from lakehouse import delta_io, direct_read
 from lakehouse.append import Append
 from lakehouse.kafka_offsets import TopicLog
-from lakehouse.positions import Place, places
+from lakehouse.positions import Place, begun_again, places
 from lakehouse.settings import Settings
 from lakehouse.tables import INVENTORY_EVENTS, quarantine_of
 from streaming import beginning, checkpoint, inventory_events
@@ -42,6 +42,9 @@ class Start:
     def __call__(self, topic: str, accepted: str = "") -> Offsets | None:
         stream = replace(inventory_events.stream(self.settings), topics=(topic,))
         return beginning.of(self.spark, self.settings, stream, accepted)
+
+    def begun_again(self) -> dict[str, int]:
+        return begun_again(Append(self.spark, INVENTORY_EVENTS, self.settings).positions())
 
     def read(self, topic: str, up_to: int) -> None:
         """What a batch leaves behind: a position, and a checkpoint that has begun."""
@@ -85,6 +88,7 @@ def test_behind_a_gap_the_quarantine_still_knows_what_it_holds(start: Start) -> 
     start.logs["a"] = TopicLog("id/a", {0: 25}, {0: 30})
     assert start("a", "too late") == {"a": {0: 25}}
     assert places(Append(start.spark, quarantine, start.settings).positions()) == {place: 28}
+    assert start.begun_again() == {}
 
 
 def test_a_log_that_lost_its_end_is_passed_over_where_it_ends(start: Start) -> None:
@@ -92,6 +96,15 @@ def test_a_log_that_lost_its_end_is_passed_over_where_it_ends(start: Start) -> N
     with pytest.raises(SourceHasGap, match="Bronze ended at offset 40, but the log ends at 30"):
         start("a")
     assert start("a", "the disk was restored") == {"a": {0: 30}}
+    # Offsets 30 to 39 will be given out again: whoever merged them must take what comes there.
+    assert start.begun_again() == {"begun-again/a": 1}
+
+
+def test_a_topic_that_was_made_again_begins_again(start: Start) -> None:
+    start.read("a", up_to=22)
+    start.logs["a"] = TopicLog("another id", {0: 0}, {0: 30})
+    assert start("a", "made again") == {"a": {0: 0}}
+    assert start.begun_again() == {"begun-again/a": 1}
 
 
 def test_a_gap_that_was_accepted_when_the_driver_died_can_be_accepted_again(
