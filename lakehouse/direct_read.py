@@ -78,24 +78,31 @@ def ledger_commits(settings: Settings, stream: str) -> Iterator[tuple[datetime, 
     """
     table = open_table(settings, f"bronze.{stream}")
     commits = table.history()[::-1] if table else []
+    held = [
+        (datetime.fromtimestamp(commit["timestamp"] / 1000, UTC), Entry.from_dict(json.loads(metadata)[ENTRY]))
+        for commit in commits
+        if ENTRY in (metadata := commit.get("userMetadata") or "")
+    ]
     if commits:
-        yield from _expired(settings, stream, commits[0]["version"])
-    for commit in commits:
-        metadata = commit.get("userMetadata") or ""
-        if ENTRY in metadata:
-            at = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
-            yield at, Entry.from_dict(json.loads(metadata)[ENTRY])
+        yield from _expired(settings, stream, {_name(entry) for _, entry in held})
+    yield from held
 
 
-def _expired(settings: Settings, stream: str, oldest: int) -> Iterator[tuple[datetime, Entry]]:
-    """The entries of the versions before the `oldest` that the table's log still has."""
-    ledger = open_table(settings, LEDGER.name) if oldest else None
+def _expired(settings: Settings, stream: str, held: set[tuple[Any, ...]]) -> Iterator[tuple[datetime, Entry]]:
+    """The entries that the table's log has no more."""
+    ledger = open_table(settings, LEDGER.name)
     if ledger is None:
         return
-    is_expired = (pc.field("stream") == stream) & (pc.field("table_version") < oldest)
-    found = ledger.to_pyarrow_dataset().to_table(filter=is_expired).sort_by("table_version")
+    found = ledger.to_pyarrow_dataset().to_table(filter=pc.field("stream") == stream).sort_by("table_version")
     for row in found.to_pylist(maps_as_pydicts="strict"):
-        yield row["committed_at"], Entry.from_row(row)
+        # Not by the version: the numbers that `history` gives are wrong where somebody commits while it is read.
+        if _name(entry := Entry.from_row(row)) not in held:
+            yield row["committed_at"], entry
+
+
+def _name(entry: Entry) -> tuple[Any, ...]:
+    """What tells an entry from any other of its table."""
+    return entry.kind, entry.query_id, entry.batch_id, entry.ranges, entry.ingested_at
 
 
 def ledger_entries(settings: Settings, stream: str) -> Iterator[Entry]:

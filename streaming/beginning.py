@@ -29,7 +29,7 @@ Offsets = dict[str, dict[int, int]]
 
 
 def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_gap: str = "") -> Offsets | None:
-    """The offsets at which a new checkpoint begins; None where Spark knows by itself (a checkpoint, a first start).
+    """The offsets at which a checkpoint without any begins; None for a first start.
 
     Raises `SourceHasGap` when the source lacks what Bronze needs next and nobody accepted that, and `PartitionsGrew`.
     """
@@ -45,9 +45,12 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
             log.warning("checkpoint_set_aside", stream=stream.spec.table, kept_as=kept)
         positions = _pass_over(spark, settings, stream.spec, found, positions, logs, accepted_gap)
     continuity.require_all_there(stream.spec.table, positions, logs, stream.keeps_partitions)
-    if checkpoint.exists(spark, saved) or not positions:
+    if not positions:
         return None
-    log.warning("checkpoint_is_missing", stream=stream.spec.table, begins_at="the positions that Bronze holds")
+    if not checkpoint.exists(spark, saved):
+        log.warning("checkpoint_is_missing", stream=stream.spec.table, begins_at="the positions that Bronze holds")
+    # Also with a checkpoint: a query that was ended right after its start has one without offsets. Spark passes over
+    # these where it has its own.
     return _offsets(positions, logs)
 
 
@@ -103,10 +106,10 @@ def _pass_over(
     after = dict(positions)
     for gap in found:
         moved[gap.place.application] = bronze_positions.closed(gap.position)
-        del after[gap.place]
-        if gap.place.topic in logs:
-            if gap.goes_on_at < gap.position or gap.place.topic_id != logs[gap.place.topic].topic_id:
-                again.add(gap.place.topic)
+        after.pop(gap.place, None)
+        if gap.place.topic in logs and gap.goes_on_at < gap.position:
+            again.add(gap.place.topic)
+        if gap.goes_on_at != bronze_positions.CLOSED:
             now = replace(gap.place, topic_id=logs[gap.place.topic].topic_id)
             moved[now.application] = after[now] = gap.goes_on_at
             if now == gap.place and gap.goes_on_at > gap.position:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark import Accumulator
+from pyspark.accumulators import _accumulatorRegistry
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, StructField, StructType
@@ -42,6 +43,7 @@ class ClickObjects:
         self._settings = settings
         self._register = Register(settings)
         self._writer = RegisterWriter(settings)
+        self._last: Accumulator[dict[int, Outcome]] | None = None
 
     def read_objects(self, notifications: DataFrame, mark: Mark) -> Expanded:
         """One row per line of each object that Bronze does not hold yet: `streaming.object_lines.LINE`.
@@ -54,7 +56,10 @@ class ClickObjects:
         named = [(record, self._said_by(record["value"])) for record in records]
         known = self._register.known((one for _, said in named for one in said.objects), mark)
         items, objects = _items(named, known)
-        outcomes = spark.sparkContext.accumulator({}, Outcomes())
+        if self._last is not None:
+            # PySpark keeps each accumulator for as long as the driver lives. No job of the batch before runs any more.
+            _accumulatorRegistry.pop(self._last.aid, None)
+        outcomes = self._last = spark.sparkContext.accumulator({}, Outcomes())
         counts = Taken(
             redelivered=sum(len(said.objects) for _, said in named) - len(objects),
             bad_notifications=sum(said.is_bad for _, said in named),

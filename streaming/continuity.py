@@ -44,7 +44,7 @@ class Gap:
     position: int
     """Where Bronze ended."""
     goes_on_at: int
-    """Where the log of today can be read on; `CLOSED` where there is none."""
+    """Where the log of today can be read on; `CLOSED` where there is none, or no such partition."""
     cause: str
 
     def __str__(self) -> str:
@@ -86,11 +86,15 @@ def gaps(positions: Positions, logs: Mapping[str, TopicLog]) -> list[Gap]:
             continue
         begin, end = log.begins.get(place.partition, 0), log.ends.get(place.partition, 0)
         if log.topic_id != place.topic_id:
-            found.append(Gap(place, position, begin, "and the topic was deleted and made again since"))
+            goes_on_at = begin if place.partition in log.begins else CLOSED
+            found.append(Gap(place, position, goes_on_at, "and the topic was deleted and made again since"))
         elif position < begin:
             found.append(Gap(place, position, begin, f"but the log begins at {begin}: retention removed the rest"))
         elif position > end:
             found.append(Gap(place, position, end, f"but the log ends at {end}"))
+    for place in grown(positions, logs):
+        if begin := logs[place.topic].begins[place.partition]:
+            found.append(Gap(place, 0, begin, f"but the log of this new partition begins at {begin}"))
     return found
 
 

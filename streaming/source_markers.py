@@ -15,6 +15,7 @@ from streaming.bronze_writer import BronzeStream
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import kafka_origin
 from streaming.projection import plan
+from streaming.stamps import moment_of
 from streaming.writer_schemas import WriterSchemas
 
 MARKER = StructType([field for field in SOURCE_MARKERS.schema if not field.name.startswith("_")][:5])
@@ -67,7 +68,7 @@ def _marker(value: Column, shape: StructType) -> Column:
         "transaction_id": value["id"] if is_transaction else F.lit(None),
         "event_count": value["event_count"] if is_transaction else F.lit(None),
         "data_collections": value["data_collections"] if is_transaction else F.lit(None),
-        "marked_at": F.timestamp_millis(value["ts_ms"]),
+        "marked_at": moment_of(value["ts_ms"]),
     }
     columns = [column.cast(MARKER[name].dataType).alias(name) for name, column in found.items()]
-    return F.when(value["ts_ms"].isNotNull(), F.struct(*columns))
+    return F.when(moment_of(value["ts_ms"]).isNotNull(), F.struct(*columns))

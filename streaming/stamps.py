@@ -27,3 +27,9 @@ def in_all_rows(raw: DataFrame, value: Column) -> Column:
     offset = "offset" if "offset" in raw.columns else "_offset"
     first = (F.col(offset) < 0).cast("int")  # 0, which the optimizer does not know
     return F.get(F.array(value), first)
+
+
+def moment_of(milliseconds: Column) -> Column:
+    """Milliseconds since 1970 as a moment; null where they name no year from 1 to 9999."""
+    # Outside of it Spark raises, or gives a moment that Python can't hold: one such record would end each batch.
+    return F.when(milliseconds.between(-62_135_596_800_000, 253_402_300_799_999), F.timestamp_millis(milliseconds))

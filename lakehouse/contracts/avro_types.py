@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pyspark.sql.types import (
@@ -44,8 +45,12 @@ LOGICAL: dict[tuple[str, str], DataType] = {
 }
 
 
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MOST_DIGITS = 38
+
+
 class UnusableSchema(ValueError):
-    """A schema that no row can be decoded with: not Avro, not a record, recursive, or broken."""
+    """A schema that no row can be decoded with: no Avro, no record, recursive, broken, or without types in Spark."""
 
 
 def record_type(text: str) -> StructType:
@@ -78,7 +83,7 @@ class _Reader:
         if kind == "map":
             return MapType(StringType(), self.data_type(schema["values"], namespace))
         if kind == "bytes" and schema.get("logicalType") == "decimal":
-            return DecimalType(schema["precision"], schema.get("scale", 0))
+            return _decimal(schema)
         if isinstance(kind, str) and (kind, schema.get("logicalType", "")) in LOGICAL:
             return LOGICAL[kind, schema["logicalType"]]
         return self.data_type(kind, namespace)
@@ -103,8 +108,13 @@ class _Reader:
             return StringType()
         if schema["type"] == "fixed":
             is_decimal = schema.get("logicalType") == "decimal"
-            return DecimalType(schema["precision"], schema.get("scale", 0)) if is_decimal else BinaryType()
+            return _decimal(schema) if is_decimal else BinaryType()
         fields = [(one["name"], one["type"]) for one in schema["fields"]]
+        names = [name.lower() for name, _ in fields]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UnusableSchema(f"{twice} are names of several fields where upper and lower case are one")
+        if odd := [name for name, _ in fields if not NAME.fullmatch(name)]:
+            raise UnusableSchema(f"{odd} are no names in Avro")
         return StructType([StructField(n, self.data_type(t, namespace), _is_nullable(t)) for n, t in fields])
 
     def _union(self, members: list[Any], namespace: str) -> DataType:
@@ -118,6 +128,13 @@ class _Reader:
         if {one.typeName() for one in types} == {"float", "double"}:
             return DoubleType()
         return StructType([StructField(f"member{number}", one) for number, one in enumerate(types)])
+
+
+def _decimal(schema: dict[str, Any]) -> DecimalType:
+    precision, scale = schema["precision"], schema.get("scale", 0)
+    if not 0 < precision <= MOST_DIGITS or not 0 <= scale <= precision:
+        raise UnusableSchema(f"a decimal of {precision} digits, {scale} of them behind the point, has no type in Spark")
+    return DecimalType(precision, scale)
 
 
 def _is_nullable(schema: Any) -> bool:

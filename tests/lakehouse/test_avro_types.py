@@ -55,6 +55,10 @@ def test_the_types_are_those_of_spark(spark: SparkSession) -> None:
         "[1]",
         '{"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}',
         '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "NotDefined"}]}',
+        '{"type": "record", "name": "R", "fields": [{"name": "sku", "type": "int"}, {"name": "SKU", "type": "int"}]}',
+        '{"type": "record", "name": "R", "fields": [{"name": "unit-price", "type": "int"}]}',
+        '{"type": "record", "name": "R", "fields": [{"name": "a", "type": {"type": "bytes", "logicalType": "decimal", '
+        '"precision": 40, "scale": 2}}]}',
     ],
 )
 def test_what_no_row_can_be_decoded_with_is_said_to_be_so(text: str) -> None:

@@ -46,9 +46,9 @@ class Start:
     def begun_again(self) -> dict[str, int]:
         return begun_again(Append(self.spark, INVENTORY_EVENTS, self.settings).positions())
 
-    def read(self, topic: str, up_to: int) -> None:
+    def read(self, topic: str, up_to: int, partition: int = 0) -> None:
         """What a batch leaves behind: a position, and a checkpoint that has begun."""
-        moved = {Place(topic, self.logs[topic].topic_id, 0).application: up_to}
+        moved = {Place(topic, self.logs[topic].topic_id, partition).application: up_to}
         Append(self.spark, INVENTORY_EVENTS, self.settings).commit(moved, "{}")
         self.saved.mkdir(parents=True, exist_ok=True)
         (self.saved / "metadata").write_text('{"id": "q"}', "utf-8")
@@ -98,6 +98,30 @@ def test_a_log_that_lost_its_end_is_passed_over_where_it_ends(start: Start) -> N
     assert start("a", "the disk was restored") == {"a": {0: 30}}
     # Offsets 30 to 39 will be given out again: whoever merged them must take what comes there.
     assert start.begun_again() == {"begun-again/a": 1}
+
+
+def test_a_topic_that_was_made_again_with_fewer_partitions_goes_on_with_those(start: Start) -> None:
+    start.logs["a"] = TopicLog("id/a", {0: 0, 1: 0, 2: 0}, {0: 30, 1: 30, 2: 30})
+    for partition in range(3):
+        start.read("a", up_to=22, partition=partition)
+    start.logs["a"] = TopicLog("another id", {0: 0, 1: 0}, {0: 30, 1: 30})
+    for reason in ("made again", ""):
+        assert start("a", reason) == {"a": {0: 0, 1: 0}}
+
+
+def test_a_new_partition_that_lost_its_beginning_is_passed_over_by_name(start: Start) -> None:
+    start.read("a", up_to=22)
+    start.logs["a"] = TopicLog("id/a", {0: 0, 1: 25}, {0: 30, 1: 40})
+    with pytest.raises(SourceHasGap, match="new partition begins at 25"):
+        start("a")
+    assert start("a", "trimmed before it was read") == {"a": {0: 22, 1: 25}}
+    (entry,) = direct_read.ledger_entries(start.settings, INVENTORY_EVENTS.table)
+    assert [(one.partition, one.from_offset, one.to_offset) for one in entry.ranges] == [(1, 0, 25)]
+
+
+def test_a_checkpoint_that_was_only_begun_takes_the_positions_of_bronze(start: Start) -> None:
+    start.read("a", up_to=22)
+    assert start("a") == {"a": {0: 22}}
 
 
 def test_a_topic_that_was_made_again_begins_again(start: Start) -> None:

@@ -73,8 +73,11 @@ def order(**values: Any) -> dict[str, Any]:
     } | values
 
 
-def message(op: str = "c", schema: Any = ENVELOPE, schema_id: int = 7, **after: Any) -> bytes:
-    source = {"ts_ms": 1_795_400_000_000, "snapshot": "false", "sequence": '[null,"42"]', "txId": 9, "lsn": 42}
+NOW = 1_795_400_000_000
+
+
+def message(op: str = "c", schema: Any = ENVELOPE, schema_id: int = 7, ts_ms: int = NOW, **after: Any) -> bytes:
+    source = {"ts_ms": ts_ms, "snapshot": "false", "sequence": '[null,"42"]', "txId": 9, "lsn": 42}
     transaction = {"id": "9:42", "total_order": 3, "data_collection_order": 1}
     image = order(**after) if op in "cru" else None
     change = {"before": None, "after": image, "source": source, "transaction": transaction, "op": op}
@@ -96,6 +99,8 @@ BAD: dict[str, tuple[bytes | None, bytes | None, list[str]]] = {
     "an empty record": (None, None, ["null_value"]),
     "no value, and a key that is none": (None, b"x", ["bad_framing"]),
     "oversize": (message(status="x" * 5000), A_KEY, ["oversize"]),
+    "a moment in microseconds": (message(ts_ms=NOW * 1000), A_KEY, ["type_does_not_fit:ts_ms"]),
+    "a moment in nanoseconds": (message(ts_ms=NOW * 1000 * 1000), A_KEY, ["type_does_not_fit:ts_ms"]),
     "digits that the column has no place for": (message(amount="12.505"), A_KEY, ["type_does_not_fit:amount"]),
 }
 

@@ -29,6 +29,14 @@ def test_a_log_that_begins_above_the_position_is_a_gap() -> None:
     assert gap.startswith("events/0: Bronze ended at offset 22, but the log begins at 23: retention removed the rest")
 
 
+def test_a_new_partition_that_lost_its_beginning_is_a_gap() -> None:
+    grown = {"events": TopicLog("id/1", {0: 0, 1: 25}, {0: 30, 1: 40})}
+    (gap,) = continuity.gaps({EVENTS: 22}, grown)
+    assert str(gap).startswith("events/1: Bronze ended at offset 0, but the log of this new partition begins at 25")
+    assert (gap.position, gap.goes_on_at) == (0, 25)
+    assert continuity.gaps({EVENTS: 22}, {"events": TopicLog("id/1", {0: 0, 1: 0}, {0: 30, 1: 40})}) == []
+
+
 def test_a_topic_that_is_read_again_goes_on_where_it_was_closed() -> None:
     for offset in (0, 22):
         held = {EVENTS.application: closed(offset), OTHER.application: 7}
