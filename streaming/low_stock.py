@@ -1,10 +1,8 @@
 """The low-stock query: inventory events -> episodes per (sku, warehouse) -> `ops.alerts` -> the alerts topic.
 
 An episode opens at the reorder point, escalates at zero and closes above a higher clear level; each is one alert.
-Transitions are
-written to Delta first and published after, so that a crash between the two publishes them again under the same id,
-and the
-notifier sends each id once.
+Transitions are written to Delta first and published after, so that a crash between the two publishes them again under
+the same id, and the notifier sends each id once.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from lakehouse import delta_io
-from lakehouse.delta_io import Mark
 from lakehouse.errors import ServiceUnreachable
 from lakehouse.kafka_config import client_config
 from lakehouse.lease import Held
@@ -38,7 +35,11 @@ from streaming.writer_schemas import Registry, WriterSchemas, learn, learn_in_ad
 
 log = get_logger(__name__)
 THRESHOLDS_SECONDS = 60.0
+PUBLISHED_AT_ONCE = 10_000
+"""The producer's queue takes 100,000 messages, and refuses more."""
 NEEDED = ("sku", "warehouse_id", "on_hand", "sequence", "occurred_at", "_offset")
+Key = tuple[str, str]
+"""SKU and warehouse."""
 
 
 class LowStock:
@@ -50,31 +51,28 @@ class LowStock:
         self._registry = registry
         self._schemas = learn_in_advance((settings.inventory_topic,), registry)
         self._producer = Producer(client_config(settings) | {"enable.idempotence": True, "linger.ms": 2})
-        self._reorder_points: dict[tuple[str, str], int] = {}
+        self._reorder_points: dict[Key, int] = {}
         self._look_again_at = 0.0
         self._is_first_batch = True
-        self._query_id = ""
         delta_io.ensure(spark, ALERTS, settings)
         self._episodes = _remembered(delta_io.read(spark, ALERTS, settings))
 
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
         """Fold the levels of a batch into their episodes; write the transitions, then publish them."""
         spark = batch.sparkSession
-        self._query_id = self._query_id or checkpoint.query_id(spark, checkpoint.location(ALERTS, self._settings))
         if self._is_first_batch:
             # The batch before a crash may have been written and not published. Known ids are sent once by the notifier.
             self._publish(_alerts_of(spark, self._settings, batch_id))
         self._refresh_reorder_points(spark)
-        alerts = self._fold(self._levels(spark, batch), batch_id)
+        alerts, moved = self._fold(self._levels(spark, batch), batch_id)
         if alerts:
-            mark = Mark(f"{ALERTS.name}/{self._query_id}", batch_id)
+            # What the table holds already the fold does not give again: it began at the newest alert of each key. A
+            # batch's number would say less, for a restored checkpoint counts the same numbers over other events.
+            rows = [tuple(one[name] for name in ALERTS.columns) for one in alerts]
             self._held.require()
-            delta_io.append_once(
-                spark.createDataFrame([tuple(one[name] for name in ALERTS.columns) for one in alerts], ALERTS.schema),
-                ALERTS,
-                self._settings,
-                mark,
-            )
+            delta_io.append(spark.createDataFrame(rows, ALERTS.schema), ALERTS, self._settings)
+        self._episodes |= moved
+        if alerts:
             self._publish(alerts)
             log.info("alerts_published", batch=batch_id, alerts=[f"{one['kind']} {one['sku']}" for one in alerts])
         self._is_first_batch = False
@@ -88,10 +86,12 @@ class LowStock:
                 return levels
 
     def _turning_points(self, spark: SparkSession, good: DataFrame) -> list[Level]:
-        """The levels at which a key enters another zone (empty, low, between, clear), in the order of their sequences.
+        """The first and the last level of each run of a key in one zone (empty, low, between, clear), in the order of
+        their sequences.
 
-        Only these can change an episode, so the fold stays small however large the backlog is; and because every one of
-        them is folded, the alerts do not depend on how Kafka was cut into batches.
+        The fold stays small however large the backlog is, and gives the kinds of alerts that all levels would give. The
+        first level of a run is the one that changes an episode; where it comes too late to count, the last one does,
+        and it says how far the key is known.
         """
         points = spark.createDataFrame(
             [(sku, warehouse, point) for (sku, warehouse), point in self._reorder_points.items()],
@@ -107,23 +107,28 @@ class LowStock:
             .otherwise("between")
         )
         in_order = Window.partitionBy("sku", "warehouse_id").orderBy("sequence", "_offset")
-        before = joined.withColumn("zone", zone).withColumn("zone_before", F.lag("zone").over(in_order))
-        turning = before.where(~F.col("zone").eqNullSafe(F.col("zone_before")))
-        rows = turning.select("sku", "warehouse_id", "on_hand", "sequence", "occurred_at").orderBy("sequence").collect()
+        zoned = joined.withColumn("zone", zone).withColumns(
+            {"zone_before": F.lag("zone").over(in_order), "zone_after": F.lead("zone").over(in_order)}
+        )
+        is_first = ~F.col("zone").eqNullSafe(F.col("zone_before"))
+        is_last = ~F.col("zone").eqNullSafe(F.col("zone_after"))
+        turning = zoned.where(is_first | is_last).orderBy("sequence", "_offset")
+        rows = turning.select("sku", "warehouse_id", "on_hand", "sequence", "occurred_at").collect()
         return [Level(*row) for row in rows]
 
-    def _fold(self, levels: Iterable[Level], batch_id: int) -> list[dict[str, Any]]:
-        alerts = []
+    def _fold(self, levels: Iterable[Level], batch_id: int) -> tuple[list[dict[str, Any]], dict[Key, Episode]]:
+        """The alerts that levels cause, and the episodes that they change, which count when the alerts are written."""
+        alerts, moved = [], dict[Key, Episode]()
         for level in levels:
             key = (level.sku, level.warehouse_id)
             reorder_point = self._reorder_points.get(key, self._settings.low_stock_default_reorder_point)
-            before = self._episodes.get(key)
+            before = moved.get(key, self._episodes.get(key))
             after, kind = step(before, level, reorder_point, reorder_point * self._settings.low_stock_clear_factor)
-            self._episodes[key] = after
+            moved[key] = after
             if kind:
                 opened_at = after.opened_at_sequence if after.opened_at_sequence is not None else _opening(before)
                 alerts.append(_alert(level, kind, opened_at, reorder_point, batch_id))
-        return alerts
+        return alerts, moved
 
     def _refresh_reorder_points(self, spark: SparkSession) -> None:
         if time.monotonic() < self._look_again_at:
@@ -134,6 +139,10 @@ class LowStock:
             self._reorder_points = {(row["sku"], row["warehouse_id"]): row["reorder_point"] for row in rows}
 
     def _publish(self, alerts: list[dict[str, Any]]) -> None:
+        for begin in range(0, len(alerts), PUBLISHED_AT_ONCE):
+            self._publish_part(alerts[begin : begin + PUBLISHED_AT_ONCE])
+
+    def _publish_part(self, alerts: list[dict[str, Any]]) -> None:
         failures: list[str] = []
         for alert in alerts:
             message = {name: value for name, value in alert.items() if not name.startswith("_")}
@@ -211,7 +220,7 @@ def _iso(value: object) -> str:
     return value.isoformat(timespec="milliseconds") + "Z"
 
 
-def _remembered(alerts: DataFrame) -> dict[tuple[str, str], Episode]:
+def _remembered(alerts: DataFrame) -> dict[Key, Episode]:
     newest = alerts.groupBy("sku", "warehouse_id").agg(
         F.max_by(F.struct("kind", "sequence", "opened_at_sequence", "on_hand"), F.col("sequence")).alias("last"),
     )
@@ -227,5 +236,5 @@ def _remembered(alerts: DataFrame) -> dict[tuple[str, str], Episode]:
 
 
 def _alerts_of(spark: SparkSession, settings: Settings, batch_id: int) -> list[dict[str, Any]]:
-    rows = delta_io.read(spark, ALERTS, settings).where(F.col("_batch_id") == batch_id).collect()
-    return [row.asDict() for row in rows]
+    found = delta_io.read(spark, ALERTS, settings).where(F.col("_batch_id") == batch_id)
+    return [row.asDict() for row in found.orderBy("sequence").collect()]
