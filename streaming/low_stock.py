@@ -54,7 +54,6 @@ class LowStock:
         self._reorder_points: dict[Key, int] = {}
         self._look_again_at = 0.0
         self._is_first_batch = True
-        delta_io.ensure(spark, ALERTS, settings)
         self._episodes = _remembered(delta_io.read(spark, ALERTS, settings))
 
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
@@ -165,7 +164,9 @@ def start(spark: SparkSession, settings: Settings, registry: Registry, held: Hel
     """
     saved, topic = checkpoint.location(ALERTS, settings), settings.inventory_topic
     # Bronze stops at a gap until somebody accepts it; then this query must not stop for ever at the same one.
-    starting = beginning.behind_losses(spark, settings, saved, topic)
+    delta_io.ensure(spark, ALERTS, settings)
+    held.require()
+    starting = beginning.behind_losses(spark, settings, ALERTS, topic)
     frame = kafka_source.read(spark, settings, (topic,), starting)
     return (
         frame.writeStream.queryName("low_stock")
