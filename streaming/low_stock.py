@@ -11,11 +11,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 from confluent_kafka import Producer
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -25,7 +27,7 @@ from lakehouse.kafka_config import client_config
 from lakehouse.lease import Held
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
-from lakehouse.tables import ALERTS
+from lakehouse.tables import ALERTS, INVENTORY_EVENTS
 from lakehouse.tables.gold import REORDER_POINTS
 from streaming import beginning, checkpoint, inventory_events, kafka_source
 from streaming.counts import Counts, counted, is_good
@@ -35,6 +37,8 @@ from streaming.writer_schemas import Registry, WriterSchemas, learn, learn_in_ad
 
 log = get_logger(__name__)
 THRESHOLDS_SECONDS = 60.0
+SEEN_DAYS = 7
+"""A start looks so far back for the sequences that are known already."""
 PUBLISHED_AT_ONCE = 10_000
 """The producer's queue takes 100,000 messages, and refuses more."""
 NEEDED = ("sku", "warehouse_id", "on_hand", "sequence", "occurred_at", "_offset")
@@ -55,6 +59,9 @@ class LowStock:
         self._look_again_at = 0.0
         self._is_first_batch = True
         self._episodes = _remembered(delta_io.read(spark, ALERTS, settings))
+        for key, sequence in _seen(spark, settings).items():
+            known = self._episodes.get(key, Episode(sequence))
+            self._episodes[key] = replace(known, sequence=max(known.sequence, sequence))
 
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
         """Fold the levels of a batch into their episodes; write the transitions, then publish them."""
@@ -234,6 +241,27 @@ def _remembered(alerts: DataFrame) -> dict[Key, Episode]:
             is_escalated=is_open and (row["kind"] == "escalated" or row["on_hand"] <= 0),
         )
     return found
+
+
+def _seen(spark: SparkSession, settings: Settings) -> dict[Key, int]:
+    """The highest sequence of each key that batches of before have folded, as far as Bronze has it.
+
+    What lies beyond the checkpoint's newest batch is still to be folded: an alert would be lost.
+    """
+    done = checkpoint.committed_positions(spark, checkpoint.location(ALERTS, settings))
+    if not done or not delta_io.exists(spark, INVENTORY_EVENTS, settings):
+        return {}
+    of_partitions = [
+        (F.col("_topic") == topic) & (F.col("_partition") == partition) & (F.col("_offset") < end)
+        for (topic, partition), end in done.items()
+    ]
+    # So that a start reads no more than the newest files, however long Bronze has grown.
+    is_recent = F.col("_ingested_at") >= F.current_timestamp() - F.expr(f"INTERVAL {SEEN_DAYS} DAYS")
+    # Replayed rows are those that the query did not take.
+    was_folded = is_recent & F.col("_replayed_at").isNull() & reduce(Column.__or__, of_partitions)
+    events = delta_io.read(spark, INVENTORY_EVENTS, settings).where(was_folded)
+    newest = events.groupBy("sku", "warehouse_id").agg(F.max("sequence")).collect()
+    return {(sku, warehouse): sequence for sku, warehouse, sequence in newest}
 
 
 def _alerts_of(spark: SparkSession, settings: Settings, batch_id: int) -> list[dict[str, Any]]:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from kafka_rows import frame_of, framed, stock_event
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from lakehouse import delta_io
 from lakehouse.contracts.declared import inventory_schema
 from lakehouse.settings import Settings
-from lakehouse.tables import ALERTS
-from streaming import low_stock
+from lakehouse.tables import ALERTS, INVENTORY_EVENTS
+from streaming import checkpoint, inventory_events, low_stock
 from streaming.episodes import Episode, Level, step
 from streaming.low_stock import LowStock, good_events
 from streaming.writer_schemas import WriterSchemas
@@ -112,6 +113,24 @@ def folded(batches: list[Levels]) -> tuple[Episode | None, list[str]]:
 def cut(random: Random, levels: Levels, batches: int) -> list[Levels]:
     at = sorted(random.choices(range(len(levels) + 1), k=batches - 1))
     return [levels[begin:end] for begin, end in zip([0, *at], [*at, len(levels)], strict=True)]
+
+
+def test_a_new_driver_knows_the_sequences_of_batches_that_are_done_and_of_no_others(
+    query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = [("P1", 20, 50), ("P2", 20, 50), ("P2", 25, 5), ("P3", 20, 10), ("P3", 22, 12)]
+    events = [stock_event(sku=sku, sequence=at, on_hand=on_hand) for sku, at, on_hand in levels]
+    rows = frame_of(query.spark, [framed(inventory_schema(), event) for event in events])
+    good = inventory_events.transform(rows.withColumn("_ingested_at", F.current_timestamp()), KNOWN, 1_000_000)
+    delta_io.append(good.select(*INVENTORY_EVENTS.columns), INVENTORY_EVENTS, query.settings)
+    # The event of P2 at 25 (offset 2) is in Bronze, but no batch of this query has had it.
+    query.batch(0, P3=[(20, 10)])
+    monkeypatch.setattr(checkpoint, "committed_positions", lambda *_: {("topic", 0): 2})
+    query.restart()
+    query.batch(1, (15, 5), P2=[(15, 4), (25, 5)], P3=[(22, 12)])
+    assert [query.kinds(sku) for sku in ("P1", "P2", "P3")] == [[], ["opened"], ["opened"]]
+    opened_at = {sku: one.opened_at_sequence for (sku, _), one in query.function._episodes.items()}
+    assert opened_at == {"P1": None, "P2": 25, "P3": 20}
 
 
 def test_what_is_left_out_of_the_fold_changes_nothing_in_any_order_and_cut(query: Query) -> None:
