@@ -20,6 +20,13 @@ REASON_LIMIT = 200
 TOO_MANY = 429
 # Slack's way to say "later" with a 4xx code: a time-out of theirs, and too many messages.
 RETRYABLE_CODES = (408, TOO_MANY)
+NOT_AN_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidHeader,
+)
+"""Raised before anything is sent."""
 
 
 class SlackRefused(LakehouseError):
@@ -75,7 +82,14 @@ def _answer(webhook: SecretStr, message: dict[str, Any]) -> requests.Response:
         raise SlackUnavailable(type(error).__name__, may_have_arrived=not _never_connected(error)) from None
     except requests.Timeout as error:
         raise SlackUnavailable(type(error).__name__, may_have_arrived=True) from None
-    except (requests.RequestException, ValueError) as error:
+    except NOT_AN_ADDRESS as error:
+        raise SlackRefused(0, f"{type(error).__name__}: the webhook is not an address that can be called") from None
+    except requests.exceptions.InvalidJSONError as error:
+        raise SlackRefused(0, f"{type(error).__name__}: the message is no JSON") from None
+    except requests.RequestException as error:
+        # An answer came that can't be read, so the message had gone out: a body cut short, a broken compression.
+        raise SlackUnavailable(type(error).__name__, may_have_arrived=True) from None
+    except ValueError as error:
         raise SlackRefused(0, f"{type(error).__name__}: the webhook is not an address that can be called") from None
 
 

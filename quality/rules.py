@@ -17,10 +17,12 @@ from pyspark.sql import functions as F
 
 from quality.limits import EVENT_TYPES, MOVEMENTS, STATUSES
 
-VERSION = "3"
+VERSION = "4"
 """Stored with each quarantined row; raise it when a rule changes its meaning."""
 
 OLDEST_EVENT = "TIMESTAMP'2000-01-01 00:00:00Z'"
+KEY_BYTES = 1_000
+"""More than any key of a shop; a message that carries a key of megabytes is larger than the broker takes."""
 
 
 class Action(StrEnum):
@@ -79,6 +81,12 @@ INVENTORY_RULES = (
     Rule("missing_event_id", "trim(event_id) <> ''", WhenNull.FAILS),
     Rule("missing_sku", "trim(sku) <> ''", WhenNull.FAILS),
     Rule("missing_warehouse_id", "trim(warehouse_id) <> ''", WhenNull.FAILS),
+    Rule(
+        "oversize_key",
+        f"octet_length(sku) <= {KEY_BYTES} AND octet_length(warehouse_id) <= {KEY_BYTES}",
+        # A key that is not there has a reason of its own.
+        WhenNull.HOLDS,
+    ),
     Rule("unknown_movement", f"movement {_one_of(MOVEMENTS)}", WhenNull.FAILS),
     Rule("negative_on_hand", "on_hand >= 0", WhenNull.FAILS),
     Rule("event_time_out_of_range", _credible("occurred_at"), WhenNull.FAILS),

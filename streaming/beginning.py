@@ -4,6 +4,7 @@ operator accepted.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -54,21 +55,37 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
     return _offsets(positions, logs)
 
 
-def behind_losses(spark: SparkSession, settings: Settings, saved: str, topic: str) -> Offsets | None:
-    """For a query without a ledger: where it goes on when its checkpoint needs offsets that the log lost.
+def behind_losses(spark: SparkSession, settings: Settings, spec: TableSpec, topic: str) -> Offsets | None:
+    """For a query without a ledger: where it goes on when its checkpoint needs offsets that the log lost, or knows
+    those of an earlier topic of the same name. Which topic it reads is kept in the state of the table of `spec`.
 
     None where the log still has what comes next. That Bronze may pass over the same gap was decided before.
     """
     now = TopicLogs(settings).describe([topic])[topic]
+    saved, append = checkpoint.location(spec, settings), Append(spark, spec, settings)
+    known = [place for place in bronze_positions.places(append.positions()) if place.topic == topic]
     done = checkpoint.committed_positions(spark, saved)
-    goes_on = {
-        partition: min(max(done.get((topic, partition), begin), begin), now.ends[partition])
-        for partition, begin in now.begins.items()
-    }
-    if all(goes_on.get(partition) == position for (_, partition), position in done.items()):
-        return None
-    log.warning("checkpoint_set_aside", checkpoint=saved, kept_as=checkpoint.set_aside(spark, saved), topic=topic)
-    return {topic: goes_on}
+    if any(place.topic_id != now.topic_id for place in known):
+        goes_on = dict(now.begins)
+        is_in_order = False
+    else:
+        goes_on = {
+            partition: min(max(done.get((topic, partition), begin), begin), now.ends[partition])
+            for partition, begin in now.begins.items()
+        }
+        is_in_order = all(goes_on.get(partition) == position for (_, partition), position in done.items())
+    # Not when there is none: a driver may have died between this and what follows.
+    if not is_in_order and checkpoint.exists(spark, saved):
+        log.warning("checkpoint_set_aside", checkpoint=saved, kept_as=checkpoint.set_aside(spark, saved), topic=topic)
+    _remember_topic(append, known, bronze_positions.Place(topic, now.topic_id, 0))
+    return None if is_in_order else {topic: goes_on}
+
+
+def _remember_topic(append: Append, known: list[bronze_positions.Place], now: bronze_positions.Place) -> None:
+    if known == [now]:
+        return
+    moved = {place.application: bronze_positions.CLOSED for place in known} | {now.application: 0}
+    append.commit(moved, json.dumps({"kind": "topic", "topic": now.topic, "topic_id": now.topic_id}))
 
 
 def _offsets(positions: bronze_positions.Positions, logs: Mapping[str, TopicLog]) -> Offsets:

@@ -1,7 +1,8 @@
 """The memory of the notifier: what became of each alert, in a compacted Kafka topic.
 
-Key: alert_id. Value: `{"state": ..., "at": ...}` and, for parked alerts, the reason and the alert itself. The memory is
-kept next to the alerts, not in a file, so that the notifier can move to another machine and still knows what it sent.
+Key: alert_id. Value: `{"state": ..., "at": ...}` and, for parked alerts, the reason, whether Slack may have it all the
+same, and the alert itself. The memory is kept next to the alerts, not in a file, so that the notifier can move to
+another machine and still knows what it sent.
 A state and the consumer's offset are written in one transaction: neither is ever there without the other.
 """
 
@@ -92,10 +93,12 @@ class Deliveries:
         entry = self._entries.get(alert_id)
         return State(entry["state"]) if entry else None
 
-    def parked(self) -> list[dict[str, Any]]:
-        """The alerts that Slack refused (or whose sending again was interrupted), as JSON objects, oldest first."""
+    def parked(self) -> list[tuple[dict[str, Any], bool]]:
+        """The alerts that Slack refused (or whose sending again was interrupted), as JSON objects, oldest first, each
+        with whether Slack may have it from a try before it was refused.
+        """
         entries = sorted(self._entries.values(), key=lambda entry: str(entry["at"]))
-        return [entry["alert"] for entry in entries if "alert" in entry]
+        return [(entry["alert"], bool(entry.get("may_repeat"))) for entry in entries if "alert" in entry]
 
     def record(self, entries: Mapping[str, Mapping[str, Any]], done: Progress | None = None) -> None:
         """Write the states of some alerts and, where given, how far the consumer is done, in one transaction.

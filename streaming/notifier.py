@@ -75,12 +75,15 @@ class Notifier:
                 return
         self.memory.record({}, progress(letters))
 
-    def deliver(self, alerts: Sequence[Alert], done: Progress | None = None) -> bool:
-        """Send one alert, or several as a digest, and record it with the progress. False: stopped before that."""
+    def deliver(self, alerts: Sequence[Alert], done: Progress | None = None, may_repeat: bool = False) -> bool:
+        """Send one alert, or several as a digest, and record it with the progress. False: stopped before that.
+
+        `may_repeat`: Slack may have it from an earlier try, as far as the caller knows; the message then says so.
+        """
         if self.post is None:
             self._skip(alerts, done)
             return True
-        may_repeat = any(self.memory.state(alert.alert_id) == State.SENDING for alert in alerts)
+        may_repeat = may_repeat or any(self.memory.state(alert.alert_id) == State.SENDING for alert in alerts)
         self.memory.record(_entries(alerts, State.SENDING))
         return self._send(self.post, alerts, done, may_repeat)
 
@@ -91,7 +94,7 @@ class Notifier:
                 post(self._message(alerts, may_repeat))
             except SlackRefused as error:
                 if len(alerts) == 1:
-                    self._park(alerts[0], error, done)
+                    self._park(alerts[0], error, done, may_repeat)
                     return True
                 # One bad alert must not take the others of its digest with it.
                 return self._send_singly(post, alerts, done, may_repeat)
@@ -132,8 +135,9 @@ class Notifier:
             may_repeat=may_repeat,
         )
 
-    def _park(self, alert: Alert, error: SlackRefused, done: Progress | None) -> None:
-        entry = _entries([alert], State.REJECTED)[alert.alert_id] | {"reason": error.reason}
+    def _park(self, alert: Alert, error: SlackRefused, done: Progress | None, may_repeat: bool) -> None:
+        kept = {"reason": error.reason, "may_repeat": may_repeat}
+        entry = _entries([alert], State.REJECTED)[alert.alert_id] | kept
         self.memory.record({alert.alert_id: entry}, done)
         self.counts[State.REJECTED] += 1
         log.error("alert_rejected", alert=alert.alert_id, reason=error.reason, cure="lakehouse notify --resend")
@@ -165,8 +169,8 @@ def run(settings: Settings, stop: threading.Event, until_caught_up: bool = False
         notifier = Notifier(memory, (lambda message: post(webhook, message)) if webhook else None, stop)
         with AlertSource(settings) as source:
             log.info("notifier_started", topic=settings.alerts_topic, has_webhook=bool(webhook))
-            for fields in memory.parked() if resend else ():
-                notifier.deliver([read_alert(json.dumps(fields).encode())])
+            for fields, may_repeat in memory.parked() if resend else ():
+                notifier.deliver([read_alert(json.dumps(fields).encode())], may_repeat=may_repeat)
             while not stop.is_set():
                 letters = source.window()
                 if letters:

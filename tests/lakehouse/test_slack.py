@@ -59,6 +59,29 @@ def test_a_connection_lost_after_sending_may_have_delivered_the_message(hook: Ho
     assert caught.value.may_have_arrived
 
 
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Transfer-Encoding": "chunked"}, "5\r\nok"),
+        ({"Content-Encoding": "gzip", "Content-Length": "8"}, "no gzip!"),
+    ],
+)
+def test_an_answer_that_can_not_be_read_may_have_delivered_the_message(
+    hook: Hook, headers: dict[str, str], body: str
+) -> None:
+    hook.answers = [(200, headers, body)]
+    with pytest.raises(SlackUnavailable) as caught:
+        post(hook.address, {"text": "low"})
+    assert caught.value.may_have_arrived
+    assert "very-secret" not in everything_in(caught.value)
+
+
+def test_a_message_that_is_no_json_is_refused(hook: Hook) -> None:
+    with pytest.raises(SlackRefused, match="the message is no JSON"):
+        post(hook.address, {"text": float("nan")})
+    assert hook.received == []
+
+
 def test_a_refused_connection_certainly_delivered_nothing(hook: Hook) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -80,7 +103,9 @@ def test_no_exception_tells_the_address(hook: Hook, answer: tuple[int, dict[str,
     assert "very-secret" not in everything_in(caught.value)
 
 
-@pytest.mark.parametrize("address", ["not an address very-secret", "ftp://very-secret/x", "http://"])
+@pytest.mark.parametrize(
+    "address", ["not an address very-secret", "ftp://very-secret/x", "http://", "http://[very-secret"]
+)
 def test_a_malformed_address_is_refused_without_being_shown(address: str) -> None:
     with pytest.raises(SlackRefused) as caught:
         post(SecretStr(address), {"text": "low"})

@@ -81,3 +81,14 @@ def test_names_are_used_once_per_stream() -> None:
 def test_a_rule_knows_what_it_reads() -> None:
     rule = Rule("unknown_movement", "movement IN ('sale', 'on_hand')", WhenNull.FAILS)
     assert (rule.reads("movement"), rule.reads("on_hand"), rule.reads("move")) == (True, False, False)
+
+
+def test_a_key_that_no_message_can_carry_is_rejected_by_its_bytes(spark: SparkSession) -> None:
+    rule = [one for one in INVENTORY_RULES if one.name == "oversize_key"]
+    pairs = [("P" * 1_000, "W1"), ("P" * 1_001, "W1"), ("\u00e9" * 501, "W1"), ("P1", "W" * 1_001), (None, "W1")]
+    frame = spark.createDataFrame(
+        [(*pair, at) for at, pair in enumerate(pairs)], "sku string, warehouse_id string, at int"
+    )
+    rows = frame.withColumn("reasons", broken_rules(rule)).orderBy("at").collect()
+    bad = ["oversize_key"]
+    assert [row["reasons"] for row in rows] == [None, bad, bad, bad, None]

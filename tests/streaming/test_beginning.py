@@ -15,7 +15,7 @@ from lakehouse.append import Append
 from lakehouse.kafka_offsets import TopicLog
 from lakehouse.positions import Place, begun_again, places
 from lakehouse.settings import Settings
-from lakehouse.tables import INVENTORY_EVENTS, quarantine_of
+from lakehouse.tables import ALERTS, INVENTORY_EVENTS, quarantine_of
 from streaming import beginning, checkpoint, inventory_events
 from streaming.beginning import Offsets
 from streaming.continuity import SourceHasGap
@@ -146,6 +146,71 @@ def test_a_gap_that_was_accepted_when_the_driver_died_can_be_accepted_again(
     assert list(direct_read.ledger_entries(start.settings, INVENTORY_EVENTS.table)) == []
     assert start("a", "the disk was restored") == {"a": {0: 30}}
     assert not start.saved.exists()
+
+
+class AlertsStart:
+    """Starts the query without a ledger on the topic `a`; a run commits what it read to a checkpoint as Spark does."""
+
+    def __init__(self, spark: SparkSession, settings: Settings, start: Start) -> None:
+        self.spark, self.settings, self.start = spark, settings, start
+        self.saved = Path(checkpoint.location(ALERTS, settings))
+        delta_io.ensure(spark, ALERTS, settings)
+
+    def __call__(self) -> Offsets | None:
+        return beginning.behind_losses(self.spark, self.settings, ALERTS, "a")
+
+    def read(self, up_to: int) -> None:
+        for folder in ("offsets", "commits"):
+            (self.saved / folder).mkdir(parents=True, exist_ok=True)
+        (self.saved / "metadata").write_text('{"id": "q"}', "utf-8")
+        (self.saved / "offsets" / "0").write_text(f'v1\n{{}}\n{{"a": {{"0": {up_to}}}}}', "utf-8")
+        (self.saved / "commits" / "0").write_text("v1\n{}", "utf-8")
+
+    def remake(self, end: int) -> None:
+        self.start.logs["a"] = TopicLog("another/id", {0: 0}, {0: end})
+
+
+@pytest.fixture
+def alerts(spark: SparkSession, settings: Settings, start: Start) -> AlertsStart:
+    return AlertsStart(spark, settings, start)
+
+
+@pytest.mark.parametrize("end", [9, 22, 80])
+def test_a_query_without_a_ledger_reads_a_topic_that_was_made_again_from_its_beginning(
+    alerts: AlertsStart, end: int
+) -> None:
+    assert alerts() is None
+    alerts.read(up_to=22)
+    assert alerts() is None
+    alerts.remake(end)
+    assert alerts() == {"a": {0: 0}}
+    assert not alerts.saved.exists()
+    alerts.read(up_to=5)
+    assert alerts() is None
+
+
+def test_a_query_of_before_topics_were_remembered_goes_on_and_remembers_its_topic_once(alerts: AlertsStart) -> None:
+    alerts.read(up_to=22)
+    before = delta_io.version(alerts.spark, ALERTS, alerts.settings)
+    assert [alerts(), alerts()] == [None, None]
+    assert delta_io.version(alerts.spark, ALERTS, alerts.settings) == before + 1
+
+
+def test_a_query_whose_driver_died_after_it_set_its_checkpoint_aside_begins_at_the_new_topic(
+    alerts: AlertsStart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise DriverDied
+
+    alerts()
+    alerts.read(up_to=22)
+    alerts.remake(end=80)
+    with monkeypatch.context() as patch:
+        patch.setattr(Append, "commit", die)
+        with pytest.raises(DriverDied):
+            alerts()
+    assert not alerts.saved.exists()
+    assert alerts() == {"a": {0: 0}}
 
 
 def test_a_checkpoint_that_can_not_be_moved_away_stops_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lakehouse.slack import SlackRefused, SlackUnavailable
+from streaming.alert_messages import read_alert
 from streaming.alert_source import Letter
 from streaming.deliveries import Progress, State
 from streaming.notifier import DIGEST_ABOVE, Notifier
@@ -163,6 +164,19 @@ def test_a_refused_alert_is_parked_with_its_reason_and_the_next_one_goes_on() ->
     assert memory.entries["a0"]["reason"] == "400 invalid_payload"
     assert memory.entries["a0"]["alert"]["sku"] == "SKU-0"
     assert memory.done == 2
+
+
+@pytest.mark.parametrize("may_have_arrived", [True, False])
+def test_a_refused_alert_that_slack_may_have_is_sent_again_marked(may_have_arrived: bool) -> None:
+    refused = SlackRefused(404, "no_service")
+    memory, slack = Memory(), Slack(busy(may_have_arrived), refused, refused)
+    sender = notifier(memory, slack)
+    sender.deliver_window([letter(0)], behind)
+    for _ in range(2):
+        parked = memory.entries["a0"]
+        alert = read_alert(json.dumps(parked["alert"]).encode())
+        sender.deliver([alert], may_repeat=parked["may_repeat"])
+    assert ["Possible repeat" in text for text in slack.texts] == [may_have_arrived]
 
 
 def test_a_record_that_is_no_alert_is_parked_and_the_next_one_goes_on() -> None:

@@ -183,3 +183,11 @@ def test_an_alert_that_slack_refused_is_sent_again_on_request(alerts: Settings, 
     assert dict(notifier.run(alerts, threading.Event(), until_caught_up=True, resend=True)) == {"sent": 1}
     assert told(hook) == ["SKU-1", "SKU-2", "SKU-1"]
     assert Deliveries(alerts).parked() == []
+
+
+def test_an_alert_that_slack_refused_after_a_lost_answer_is_sent_again_marked(alerts: Settings, hook: Hook) -> None:
+    publish(alerts, 1)
+    hook.answers = [(500, {"Retry-After": "0"}, ""), (404, {}, "no_service")]
+    assert send_all(alerts) == {"rejected": 1}
+    assert dict(notifier.run(alerts, threading.Event(), until_caught_up=True, resend=True)) == {"sent": 1}
+    assert "Possible repeat" in hook.received[-1]["text"]
