@@ -18,11 +18,11 @@ from pyspark.sql import SparkSession
 from batch import clicks, inventory_levels, never_seen, reconcile, sessions
 from batch.gold import build_candidate
 from batch.publish import publish
-from lakehouse import night_cut, night_step, pushed_metrics
+from lakehouse import night_cut, night_step
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from quality import gate, validation
-from quality.score import record_scores
+from quality.score import score_night, scored_if_it_fails
 
 log = get_logger(__name__)
 
@@ -41,13 +41,10 @@ def silver(spark: SparkSession, settings: Settings, business_date: date, run_id:
 
 def gold(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
     """Readers see this night's checked Gold, or stay on the last good version. Returns the rows that were published."""
-    try:
+    with scored_if_it_fails(spark, settings, business_date, run_id):
         build_candidate(spark, settings, business_date, run_id)
         gate.require(spark, settings, "candidate", business_date, run_id)
-    finally:
-        # A night that fails is scored too: the report must say what took the points.
-        score = record_scores(spark, settings, business_date, run_id)
-        pushed_metrics.push_score(settings, "night_gold", score)
+    score = score_night(spark, settings, business_date, run_id)
     log.info("night_scored", business_date=business_date, score=score)
     return publish(spark, settings, business_date, run_id)
 

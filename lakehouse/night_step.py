@@ -85,11 +85,21 @@ def _run_step(spark: SparkSession, settings: Settings, name: str, step: Step, bu
     finally:
         seconds = time.monotonic() - clock
         columns = (run, business_date, name, status, started, datetime.now(UTC), seconds, rows, message)
-        outcome = spark.createDataFrame([columns], RUNS.schema)
-        # One row per step and run: a repeated step replaces its earlier outcome.
-        delta_io.overwrite(outcome, RUNS, settings, where=f"run_id = '{run_id(run)}' and step = '{name}'")
-        pushed_metrics.push_run(settings, f"night_{name}", seconds, rows, succeeded=status == "succeeded")
-        log.info("night_step_ended", step=name, status=status, rows=rows, seconds=round(seconds, 1))
+        is_recorded = False
+        try:
+            outcome = spark.createDataFrame([columns], RUNS.schema)
+            # One row per step and run: a repeated step replaces its earlier outcome.
+            delta_io.overwrite(outcome, RUNS, settings, where=f"run_id = '{run_id(run)}' and step = '{name}'")
+            is_recorded = True
+        except Exception as trouble:
+            if status == "succeeded":
+                raise
+            # Where Spark is dead no row can be written; what the step ran into is the cause, and stays it.
+            log.error("night_step_not_recorded", step=name, found=str(trouble)[:2000])
+        finally:
+            has_succeeded = status == "succeeded" and is_recorded
+            pushed_metrics.push_run(settings, f"night_{name}", seconds, rows, succeeded=has_succeeded)
+            log.info("night_step_ended", step=name, status=status, rows=rows, seconds=round(seconds, 1))
 
 
 def main(steps: Mapping[str, Step]) -> None:
@@ -109,4 +119,5 @@ def main(steps: Mapping[str, Step]) -> None:
         chosen = {name: steps[name] for name in given.steps}
         run_steps(spark, settings, chosen, given.business_date, given.run_id)
     except LakehouseError as error:
-        sys.exit(f"lakehouse: {error}")
+        # In one line: who follows the output takes the indentation away, and could not tell what belongs to it.
+        sys.exit(f"lakehouse: {' '.join(str(error).split())}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lakehouse import lease, night_step
+from lakehouse import lease, night_step, pushed_metrics
 from lakehouse.errors import StepFailed
 from lakehouse.settings import Settings
 
@@ -69,3 +70,28 @@ def test_who_may_not_run_beside_a_night_is_told_to_wait(settings: Settings) -> N
         night_step.alone(settings),
     ):
         pytest.fail("not alone")
+
+
+def test_a_step_whose_spark_died_says_what_it_ran_into_and_is_pushed_as_failed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[tuple[str, bool]] = []
+    monkeypatch.setattr(pushed_metrics, "push_run", lambda _, name, *__, succeeded: pushed.append((name, succeeded)))
+
+    class DeadSpark:
+        def stop(self) -> None:
+            return
+
+        def createDataFrame(self, *_: Any) -> Any:  # noqa: N802
+            raise ConnectionError("the session was stopped")
+
+    def fails(*_: Any) -> int:
+        raise StepFailed("x")
+
+    spark: Any = DeadSpark()
+    with pytest.raises(StepFailed, match=r"^x$"):
+        night_step.run_steps(spark, settings, {"gold": fails}, date(2026, 11, 23), "night-1")
+    # A step that did its work and could not say so is no success.
+    with pytest.raises(ConnectionError):
+        night_step.run_steps(spark, settings, {"gold": lambda *_: 7}, date(2026, 11, 23), "night-1")
+    assert pushed == [("night_gold", False), ("night_gold", False)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
+from lakehouse.errors import GateClosed
 from lakehouse.settings import Settings
+from quality import score as scoring
 from quality.score import ALL, Outcome, expected, overall, score_all, score_one, with_missing
 
 DAY = date(2026, 11, 23)
@@ -110,3 +113,19 @@ def test_one_dbt_test_stands_for_all_and_none_is_a_failure() -> None:
     assert "dbt:tests" in {one.check_name for one in without}
     with_one = with_missing([outcome("dbt:unique_fct_orders_order_id", "uniqueness", "candidate.fct_orders")], wanted)
     assert "dbt:tests" not in {one.check_name for one in with_one}
+
+
+def test_trouble_with_the_score_does_not_hide_what_failed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def dead(*_: Any) -> float:
+        raise ConnectionError("Spark is gone")
+
+    monkeypatch.setattr(scoring, "record_scores", dead)
+    spark: Any = None
+    with (
+        pytest.raises(GateClosed, match="1 check"),
+        scoring.scored_if_it_fails(spark, settings, date(2026, 11, 23), "night-1"),
+    ):
+        raise GateClosed("candidate", ["orders"])
+    assert "night_not_scored" in caplog.messages
