@@ -29,14 +29,15 @@ log = get_logger(__name__)
 
 def silver(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
     """Silver equals the source at the night's cut. Returns the number of merged events."""
-    cut, tables = night_cut.recorded(spark, settings, run_id)
-    merged, found = reconcile.merge_and_compare(spark, settings, cut, tables)
-    reconcile.record(spark, settings, run_id, business_date, cut, found)
-    reconcile.require_agreement(found, never_seen.ask(spark, settings, run_id, cut, found))
-    merged += inventory_levels.run(spark, settings) + clicks.run(spark, settings)
-    sessions.run(spark, settings)
-    gate.require(spark, settings, "silver", business_date, run_id)
-    return merged
+    with scored_if_it_fails(spark, settings, business_date, run_id):
+        cut, tables = night_cut.recorded(spark, settings, run_id)
+        merged, found = reconcile.merge_and_compare(spark, settings, cut, tables)
+        reconcile.record(spark, settings, run_id, business_date, cut, found)
+        reconcile.require_agreement(found, never_seen.ask(spark, settings, run_id, cut, found))
+        merged += inventory_levels.run(spark, settings) + clicks.run(spark, settings)
+        sessions.run(spark, settings)
+        gate.require(spark, settings, "silver", business_date, run_id)
+        return merged
 
 
 def gold(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from lakehouse.errors import GateClosed
+from batch import night as batch_night
+from lakehouse.errors import GateClosed, StepFailed
+from lakehouse.night_step import Step
 from lakehouse.settings import Settings
 from quality import score as scoring
 from quality.score import ALL, Outcome, expected, overall, score_all, score_one, with_missing
+from streaming import night as streaming_night
 
 DAY = date(2026, 11, 23)
 
@@ -129,3 +132,27 @@ def test_trouble_with_the_score_does_not_hide_what_failed(
     ):
         raise GateClosed("candidate", ["orders"])
     assert "night_not_scored" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("step", "first_move"),
+    [(streaming_night.bronze, "lakehouse.source_rows.read"), (batch_night.silver, "lakehouse.night_cut.recorded")],
+)
+def test_a_night_that_fails_before_gold_is_scored_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, step: Step, first_move: str
+) -> None:
+    scored: list[str] = []
+
+    def fails(*_: Any) -> Any:
+        raise StepFailed("Postgres is gone.")
+
+    def record(_: Any, __: Any, ___: date, run_id: str) -> float:
+        scored.append(run_id)
+        return 0.0
+
+    monkeypatch.setattr(first_move, fails)
+    monkeypatch.setattr(scoring, "record_scores", record)
+    spark: Any = None
+    with pytest.raises(StepFailed, match="Postgres is gone"):
+        step(spark, settings, DAY, "night-1")
+    assert scored == ["night-1"]
