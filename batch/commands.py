@@ -34,14 +34,16 @@ def batch() -> None:
 @click.argument("tables", nargs=-1, type=TABLE)
 @click.pass_obj
 def silver(settings: Settings, tables: tuple[str, ...]) -> None:
-    """Merge what Bronze holds of the captured tables (all, unless some are named)."""
+    """Merge what Bronze holds of the captured tables (all, unless some are named); not beside a night."""
     from batch import captured_tables
+    from lakehouse import night_step
     from lakehouse.session import build_session
 
-    spark = build_session(settings, "lakehouse-silver")
-    for name in tables or TABLES:
-        events = captured_tables.run(spark, settings, TABLES[name])
-        click.echo(f"{TABLES[name].silver.name}: {events} changes merged")
+    with night_step.alone(settings):
+        spark = build_session(settings, "lakehouse-silver")
+        for name in tables or TABLES:
+            events = captured_tables.run(spark, settings, TABLES[name])
+            click.echo(f"{TABLES[name].silver.name}: {events} changes merged")
 
 
 @batch.command()
@@ -64,12 +66,17 @@ def rebuild(settings: Settings, table: str) -> None:
 @click.option("--before", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Deletes older than this day (UTC).")
 @click.pass_obj
 def forget(settings: Settings, table: str, before: datetime) -> None:
-    """Forget old deletes; a change from before them, of a key that is not there, goes to the quarantine afterwards."""
+    """Forget old deletes, but of rows that an order still names; not beside a night.
+
+    A change from before them, of a key that is not there, goes to the quarantine afterwards.
+    """
     from batch.forget_deletes import forget_deletes
+    from lakehouse import night_step
     from lakehouse.session import build_session
 
     captured: CapturedTable = TABLES[table]
-    rows = forget_deletes(build_session(settings, "lakehouse-forget"), settings, captured, before)
+    with night_step.alone(settings):
+        rows = forget_deletes(build_session(settings, "lakehouse-forget"), settings, captured, before)
     click.echo(f"{captured.deleted.name}: {rows} deletes forgotten")
 
 
@@ -78,12 +85,16 @@ def forget(settings: Settings, table: str, before: datetime) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would become of each change, and write nothing.")
 @click.pass_obj
 def replay(settings: Settings, table: str, dry_run: bool) -> None:
-    """Merge the changes again that no merge could place (`lakehouse quarantine list`: silver_TABLE)."""
+    """Merge the changes again that no merge could place (`lakehouse quarantine list`: silver_TABLE); not beside a
+    night.
+    """
     from batch.replay import replay as merge_again
+    from lakehouse import night_step
     from lakehouse.session import build_session
 
-    spark = build_session(settings, "lakehouse-replay")
-    found = merge_again(spark, settings, TABLES[table], acting_user(), dry_run)
+    with night_step.alone(settings):
+        spark = build_session(settings, "lakehouse-replay")
+        found = merge_again(spark, settings, TABLES[table], acting_user(), dry_run)
     for reason, rows in sorted(found.still_bad.items()):
         click.echo(f"{rows} still bad: {reason}")
     click.echo(f"{TABLES[table].silver.name}: {found.placed} placed{' (dry run)' if dry_run else ''}")

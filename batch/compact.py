@@ -45,7 +45,7 @@ def compact(spark: SparkSession, settings: Settings, by_key: bool = False) -> It
     for spec in _there(spark, BRONZE, settings):
         yield _bronze(spark, spec, settings, keys.get(spec.name))
     with ExitStack() as leases:
-        leases.enter_context(lease.hold(night_step.LEASE, settings))
+        leases.enter_context(night_step.alone(settings))
         for table in SILVER_CAPTURED:
             leases.enter_context(lease.hold(lease.of_silver(table.name), settings))
         captured = (spec for table in SILVER_CAPTURED for spec in table.merged)

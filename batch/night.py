@@ -18,36 +18,34 @@ from pyspark.sql import SparkSession
 from batch import clicks, inventory_levels, never_seen, reconcile, sessions
 from batch.gold import build_candidate
 from batch.publish import publish
-from lakehouse import night_cut, night_step, pushed_metrics
+from lakehouse import night_cut, night_step
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from quality import gate, validation
-from quality.score import record_scores
+from quality.score import score_night, scored_if_it_fails
 
 log = get_logger(__name__)
 
 
 def silver(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
     """Silver equals the source at the night's cut. Returns the number of merged events."""
-    cut, tables = night_cut.recorded(spark, settings, run_id)
-    merged, found = reconcile.merge_and_compare(spark, settings, cut, tables)
-    reconcile.record(spark, settings, run_id, business_date, cut, found)
-    reconcile.require_agreement(found, never_seen.ask(spark, settings, run_id, cut, found))
-    merged += inventory_levels.run(spark, settings) + clicks.run(spark, settings)
-    sessions.run(spark, settings)
-    gate.require(spark, settings, "silver", business_date, run_id)
-    return merged
+    with scored_if_it_fails(spark, settings, business_date, run_id):
+        cut, tables = night_cut.recorded(spark, settings, run_id)
+        merged, found = reconcile.merge_and_compare(spark, settings, cut, tables)
+        reconcile.record(spark, settings, run_id, business_date, cut, found)
+        reconcile.require_agreement(found, never_seen.ask(spark, settings, run_id, cut, found))
+        merged += inventory_levels.run(spark, settings) + clicks.run(spark, settings)
+        sessions.run(spark, settings)
+        gate.require(spark, settings, "silver", business_date, run_id)
+        return merged
 
 
 def gold(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> int:
     """Readers see this night's checked Gold, or stay on the last good version. Returns the rows that were published."""
-    try:
+    with scored_if_it_fails(spark, settings, business_date, run_id):
         build_candidate(spark, settings, business_date, run_id)
         gate.require(spark, settings, "candidate", business_date, run_id)
-    finally:
-        # A night that fails is scored too: the report must say what took the points.
-        score = record_scores(spark, settings, business_date, run_id)
-        pushed_metrics.push_score(settings, "night_gold", score)
+    score = score_night(spark, settings, business_date, run_id)
     log.info("night_scored", business_date=business_date, score=score)
     return publish(spark, settings, business_date, run_id)
 

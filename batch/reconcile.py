@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from batch import captured_tables, merge_memory, quarantined_keys
 from lakehouse import canonical_form as form
-from lakehouse import delta_io, pushed_metrics
+from lakehouse import delta_io, pushed_metrics, source_rows
 from lakehouse.errors import LakehouseError
 from lakehouse.identifiers import run_id
 from lakehouse.logs import get_logger
@@ -44,6 +44,11 @@ class Comparison:
         return sorted(
             one for one in held.keys() | self.silver.keys() if held.get(one, NOTHING) != self.silver.get(one, NOTHING)
         )
+
+    @property
+    def not_compared(self) -> list[str]:
+        """The declared columns that are not compared, each with the reason: Silver may hold anything in them."""
+        return [one for one in self.source.shape.left_out if not one.endswith(source_rows.NOT_DECLARED)]
 
     @property
     def silver_rows(self) -> int:
@@ -117,6 +122,8 @@ def compare(spark: SparkSession, settings: Settings, source: SourceTable) -> Com
     found = Comparison(source, held(rows, source))
     if found.differing:
         found = replace(found, quarantined=len(quarantined_keys.raw(spark, settings, source.table)))
+    if left_out := found.not_compared:
+        log.warning("columns_not_compared", table=source.table.name, columns=left_out)
     log.info("table_reconciled", table=source.table.name, rows=source.rows, differing_buckets=len(found.differing))
     return found
 

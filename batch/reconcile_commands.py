@@ -22,9 +22,11 @@ def reconcile(settings: Settings, names: tuple[str, ...], show_keys: bool, with_
     """Compare Silver with Postgres by counts and hashes at one cut; exit code 1 when they differ.
 
     Takes what Postgres holds now to Silver first. `--repair` brings rows that Silver lost or has wrong again, by way of
-    Kafka and Bronze, makes rows that it has twice or too many anew from Bronze, and compares once more.
+    Kafka and Bronze, makes rows that it has twice or too many anew from Bronze, and compares once more. Not beside a
+    night.
     """
     from batch import differences, reconcile_now
+    from lakehouse import night_step
     from lakehouse.session import build_session
     from lakehouse.spark_conf import short_lived, spark_conf
 
@@ -43,11 +45,12 @@ def reconcile(settings: Settings, names: tuple[str, ...], show_keys: bool, with_
                 click.echo(f"{table.source.table.name}: {left} more differing buckets were not looked into")
         return found
 
-    outcome = compare(show_keys or with_repair)
-    if with_repair and outcome.keys:
-        for name, done in reconcile_now.repair_keys(session(), settings, outcome).items():
-            click.echo(f"{name}: {done.rows_read} rows were read again from Postgres")
-            click.echo(f"{name}: {done.keys_folded} keys were folded anew from Bronze")
-        outcome = compare(with_keys=True)
+    with night_step.alone(settings):
+        outcome = compare(show_keys or with_repair)
+        if with_repair and outcome.keys:
+            for name, done in reconcile_now.repair_keys(session(), settings, outcome).items():
+                click.echo(f"{name}: {done.rows_read} rows were read again from Postgres")
+                click.echo(f"{name}: {done.keys_folded} keys were folded anew from Bronze")
+            outcome = compare(with_keys=True)
     if not outcome.agrees:
         raise click.exceptions.Exit(1)

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer
 from psycopg import sql
 from pyspark.sql import SparkSession
 from pyspark.sql.types import IntegralType, StringType
@@ -25,9 +23,10 @@ from pyspark.sql.types import IntegralType, StringType
 from batch.differences import Difference
 from lakehouse import delta_io, source_beat
 from lakehouse.errors import LakehouseError, ServiceUnreachable
-from lakehouse.kafka_config import client_config, registry_config
+from lakehouse.kafka_config import client_config
 from lakehouse.kafka_offsets import end_offsets
 from lakehouse.logs import get_logger
+from lakehouse.registry_answers import value_decoder
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
 from lakehouse.source_rows import SCHEMA, Shape
@@ -164,7 +163,7 @@ def _wait(
 
 
 def _snapshot_rows(settings: Settings, ends: dict[tuple[str, int], int], deadline: float) -> Iterator[dict[str, Any]]:
-    decode: Any = AvroDeserializer(SchemaRegistryClient(registry_config(settings)))
+    decode = value_decoder(settings)
     only_committed = {"enable.auto.commit": False, "isolation.level": "read_committed"}
     consumer = Consumer(client_config(settings) | {"group.id": "rows-read-again", **only_committed})
     try:
@@ -178,7 +177,7 @@ def _snapshot_rows(settings: Settings, ends: dict[tuple[str, int], int], deadlin
             message = consumer.poll(0.5)
             if message is None or message.error() or message.value() is None:
                 continue
-            change = decode(message.value(), None)
+            change = decode(message.value())
             if change and change["op"] == "r":
                 yield change["after"]
     finally:

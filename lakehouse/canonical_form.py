@@ -62,7 +62,7 @@ def postgres_text(value: Sql, kind: DataType) -> Sql:
     if isinstance(kind, ArrayType):
         element = _postgres_field(postgres_text(sql.SQL("one.element"), kind.elementType))
         return sql.SQL(
-            "case when {value} is not null then cardinality({value})::text || coalesce((select "
+            "case when {value} is not null then cardinality({value})::text || ';' || coalesce((select "
             "string_agg({element}, '' order by one.place) from unnest({value}) with ordinality as one (element, place))"
             ", '') end"
         ).format(value=value, element=element)
@@ -73,7 +73,7 @@ def spark_text(value: Column, kind: DataType) -> Column:
     """The same as a column of Spark."""
     if isinstance(kind, ArrayType):
         fields = F.transform(value, lambda one: _spark_field(spark_text(one, kind.elementType)))
-        return F.when(value.isNotNull(), F.concat(F.size(value).cast("string"), F.array_join(fields, "")))
+        return F.when(value.isNotNull(), F.concat(F.size(value).cast("string"), F.lit(";"), F.array_join(fields, "")))
     return _SPARK[type(kind)](value, kind)
 
 

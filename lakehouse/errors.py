@@ -58,6 +58,7 @@ class LeaseHeld(LakehouseError):
     """Another driver already writes these tables."""
 
     def __init__(self, name: str, holder: str) -> None:
+        self.holder = holder
         super().__init__(
             f"Another process already runs {name} ({holder}). Stop it first, or leave the work to it: "
             "two drivers must not write one table."

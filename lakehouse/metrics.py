@@ -6,7 +6,7 @@ Alarms on these are in infra/prometheus/rules.yml; a test holds the two together
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.samples import Sample
@@ -135,6 +135,19 @@ def observe_progress(stream: str, offsets_behind: int) -> None:
 def registry_unavailable(seconds: float) -> None:
     """Streams have waited so many seconds for an answer of the schema registry; 0 when it answered."""
     REGISTRY_UNAVAILABLE.set(seconds)
+
+
+def begin_at_zero(warning_rules: Mapping[str, Iterable[str]], object_outcomes: Iterable[str]) -> None:
+    """Show what may happen before it does, by stream -> the rules that only warn, and by outcome of objects: Prometheus
+    sees no increase in a counter that is born with its first fault.
+    """
+    for stream, rules in warning_rules.items():
+        for outcome in OUTCOMES:
+            ROWS.labels(stream, outcome)
+        for rule in rules:
+            ROW_WARNINGS.labels(stream, rule)
+    for outcome in object_outcomes:
+        OBJECTS.labels(outcome)
 
 
 def serve(settings: Settings) -> None:

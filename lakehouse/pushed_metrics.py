@@ -6,7 +6,7 @@ Alarms on these are in infra/prometheus/rules.yml; a test holds the two together
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
 
@@ -33,7 +33,7 @@ SOURCE = {
 }
 """What a night pushes about the source, besides its slot: name -> what it means."""
 STOPPED = "stream_has_stopped_itself"
-DRIVER = {STOPPED: "1 when the driver of these streams ended because a promise did not hold, 0 once it runs again."}
+DRIVER = {STOPPED: "1 when the driver of the stream ended because a promise did not hold, 0 once it runs again."}
 """What a driver of streams pushes when it starts and when it gives up: name -> what it means."""
 
 RECONCILED = {
@@ -86,11 +86,14 @@ def push_reconciliation(settings: Settings, differing: Mapping[str, int], verifi
         _send(settings, {"table": table}, registry)
 
 
-def push_driver(settings: Settings, group: str, has_stopped_itself: bool) -> None:
-    """Tell a Pushgateway, where one is set, whether the driver of a group gave up: its own page is gone by then."""
-    registry = CollectorRegistry()
-    Gauge(STOPPED, DRIVER[STOPPED], ["group"], registry=registry).labels(group).set(has_stopped_itself)
-    _send(settings, {"group": group}, registry)
+def push_driver(settings: Settings, streams: Iterable[str], has_stopped_itself: bool) -> None:
+    """Tell a Pushgateway, where one is set, whether the driver of these streams gave up: its page is gone by then."""
+    # By stream: one that stopped in a group of its own may be started again in another.
+    for stream in streams:
+        registry = CollectorRegistry()
+        Gauge(STOPPED, DRIVER[STOPPED], ["stream"], registry=registry).labels(stream).set(has_stopped_itself)
+        if not _send(settings, {"stream": stream}, registry):
+            return
 
 
 def push_source(
@@ -112,11 +115,14 @@ def _push(settings: Settings, pipeline: str, values: dict[str, float]) -> None:
     _send(settings, {"pipeline": pipeline}, registry)
 
 
-def _send(settings: Settings, grouping_key: dict[str, str], registry: CollectorRegistry) -> None:
+def _send(settings: Settings, grouping_key: dict[str, str], registry: CollectorRegistry) -> bool:
+    """Whether a gateway took it."""
     if not settings.pushgateway_url:
-        return
+        return False
     address = settings.pushgateway_url
     try:
         pushadd_to_gateway(address, job=JOB, grouping_key=grouping_key, registry=registry, timeout=PUSH_SECONDS)
     except (OSError, ValueError) as error:
         log.warning("metrics_not_pushed", **grouping_key, reason=type(error).__name__)
+        return False
+    return True

@@ -8,17 +8,15 @@ sent before it.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer
 
 from lakehouse.errors import LakehouseError, ServiceUnreachable
-from lakehouse.kafka_config import client_config, registry_config
+from lakehouse.kafka_config import client_config
 from lakehouse.kafka_offsets import end_offsets
 from lakehouse.logs import get_logger
+from lakehouse.registry_answers import value_decoder
 from lakehouse.settings import Settings
 from lakehouse.standstill import Standstill
 from lakehouse.tables import CAPTURED, HEARTBEATS
@@ -45,8 +43,8 @@ class ChangesDoNotArrive(LakehouseError):
 def prove_arrival(settings: Settings, timeout_seconds: float = TIMEOUT_SECONDS) -> int:
     """Commit a heartbeat and wait until it is in Kafka; returns its number.
 
-    Raises `ChangesDoNotArrive` when nothing arrives for so long, `ServiceUnreachable` when Postgres or Kafka does not
-    answer.
+    Raises `ChangesDoNotArrive` when nothing arrives for so long, `ServiceUnreachable` when Postgres, Kafka or the
+    schema registry does not answer.
     """
     topic = HEARTBEATS.topic(settings)
     consumer = Consumer(
@@ -84,7 +82,7 @@ def beat(settings: Settings) -> int:
 
 
 def _wait_for(consumer: Consumer, settings: Settings, topic: str, beat: int, timeout_seconds: float) -> None:
-    decode: Any = AvroDeserializer(SchemaRegistryClient(registry_config(settings)))
+    decode = value_decoder(settings)
     topics = [table.topic(settings) for table in CAPTURED]
     ends, standstill, began = end_offsets(settings, topics), Standstill(timeout_seconds), time.monotonic()
     while not standstill.lasts(ends) and time.monotonic() - began < LONGEST_SECONDS:
@@ -95,7 +93,7 @@ def _wait_for(consumer: Consumer, settings: Settings, topic: str, beat: int, tim
             continue
         if message.error() or message.value() is None:
             continue
-        change = decode(message.value(), None)
+        change = decode(message.value())
         if change and (change.get("after") or {}).get("beat", -1) >= beat:
             return
     raise ChangesDoNotArrive(beat, topic, time.monotonic() - began)

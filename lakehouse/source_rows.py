@@ -21,6 +21,8 @@ from lakehouse.tables import SILVER_CAPTURED, CapturedTable
 
 log = get_logger(__name__)
 SCHEMA = "public"
+NOT_DECLARED = "(not declared)"
+"""Behind a column that only the source has."""
 FEWEST_BUCKETS = 256
 MOST_BUCKETS = 65_536
 ROWS_PER_BUCKET = 4_096
@@ -131,7 +133,7 @@ def shape_of(table: CapturedTable, in_source: Mapping[str, str]) -> Shape:
         else:
             compared.append(field.name)
     known = {*table.columns.names, *source_names.values()}
-    left_out += [f"{name} (not declared)" for name in in_source if name not in known]
+    left_out += [f"{name} {NOT_DECLARED}" for name in in_source if name not in known]
     return Shape(tuple(compared), tuple(left_out), source_names)
 
 

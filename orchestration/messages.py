@@ -14,7 +14,7 @@ from airflow.sdk.bases.notifier import BaseNotifier
 from lakehouse.errors import LakehouseError, StepFailed
 from lakehouse.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
 from lakehouse.slack import escape, post
-from orchestration.causes import cause_of
+from orchestration.causes import cause_of, readers_see
 
 # Airflow writes the fields of structlog's events to its task logs, and drops those of the standard library's.
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ def business_date_in(context: Any) -> str:
 def failure_text(dag_id: str, task_id: str, business_date: str, cause: str, report: str) -> str:
     """The message for a failed night, in Slack's markup."""
     return (
-        f":x: *{dag_id} failed* for {business_date}, in step `{task_id}`. Readers stay on the last good numbers.\n"
+        f":x: *{dag_id} failed* for {business_date}, in step `{task_id}`. {readers_see(task_id)}\n"
         f"{escape(cause)}\n"
         f"It is safe to run again: `lakehouse night run --date {business_date}`. What to do: `{RUNBOOK}`\n"
         f"Report: {escape(report)}"

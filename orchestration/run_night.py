@@ -25,7 +25,7 @@ from lakehouse.lease import hold
 from lakehouse.settings import PREFIX, Settings
 from lakehouse.spark_conf import night_conf
 from orchestration import airflow_home, processes
-from orchestration.causes import cause_of
+from orchestration.causes import cause_of, readers_see
 from orchestration.spark_properties import properties_file, write_properties
 
 DAG_ID = "lakehouse_nightly"
@@ -47,7 +47,7 @@ class NightNotComplete(LakehouseError):
         self.task = task
         super().__init__(
             f"The night of {business_date} failed in {task}: {cause.rstrip('.')}. "
-            f"Readers stay on the last good numbers; it is safe to run again. The whole log: {log_file}"
+            f"{readers_see(task)} It is safe to run again. The whole log: {log_file}"
         )
 
 

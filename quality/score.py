@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse import delta_io
+from lakehouse import delta_io, pushed_metrics
 from lakehouse.identifiers import run_id as checked_run_id
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
@@ -81,6 +82,29 @@ class Score:
     checks_run: int
     checks_failed: int
     points_lost_by: tuple[tuple[str, float], ...]
+
+
+def score_night(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> float:
+    """Record the scores of a run and push the overall one, which it returns."""
+    score = record_scores(spark, settings, business_date, run_id)
+    # One name for all steps: a night has one score, and the next good night takes its place.
+    pushed_metrics.push_score(settings, "night_gold", score)
+    return score
+
+
+@contextmanager
+def scored_if_it_fails(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> Iterator[None]:
+    """A night whose block fails is scored too: the report must say what took the points. Trouble with the score is
+    logged, and does not hide what failed.
+    """
+    try:
+        yield
+    except Exception:
+        try:
+            score_night(spark, settings, business_date, run_id)
+        except Exception as trouble:
+            log.error("night_not_scored", run_id=run_id, found=str(trouble)[:2000])
+        raise
 
 
 def record_scores(spark: SparkSession, settings: Settings, business_date: date, run_id: str) -> float:

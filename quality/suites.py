@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,7 +13,7 @@ from lakehouse import delta_io
 from lakehouse.errors import LakehouseError
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
-from lakehouse.tables import CAPTURED
+from lakehouse.tables import CAPTURED, RUNS
 from quality import (
     changes_suite,
     clicks_suite,
@@ -60,11 +60,12 @@ def check_layer(spark: SparkSession, settings: Settings, layer: str, business_da
     """
     limits, day = limits_of(settings), business_day(settings, business_date)
     totals = sales_suite.read_totals(spark, settings) if layer == "candidate" else sales_suite.UNKNOWN
+    since = _bronze_since(spark, settings, day) if layer == "bronze" else None
     validator = Validator()
     results: list[CheckResult] = []
     for suite in suites_of(layer, limits, day, totals):
         try:
-            rows = _rows(spark, settings, suite, layer, day)
+            rows = _rows(spark, settings, suite, since)
         except LakehouseError as error:
             results += [did_not_run(suite.table.name, check, str(error)) for check in suite.checks]
         else:
@@ -104,7 +105,21 @@ def suites_of(
         yield sales_suite.daily_sales(limits, day, totals)
 
 
-def _rows(spark: SparkSession, settings: Settings, suite: Suite, layer: str, day: BusinessDay) -> DataFrame:
+def _bronze_since(spark: SparkSession, settings: Settings, day: BusinessDay) -> datetime | None:
+    """From when on Bronze is checked: the day's start, or earlier the newest night whose checks of Bronze passed. None
+    means all of it.
+
+    Bronze only grows, and what a night has passed can't change; what a night refused, and what came on days without
+    one, nobody has passed.
+    """
+    if not delta_io.exists(spark, RUNS, settings):
+        return None
+    passed = delta_io.read(spark, RUNS, settings).where("step = 'bronze' and status = 'succeeded'")
+    newest = passed.agg(F.max("started_at").alias("began")).where("began is not null")
+    row = newest.select(F.least("began", F.lit(day.start))).first()
+    return row[0] if row else None
+
+
+def _rows(spark: SparkSession, settings: Settings, suite: Suite, since: datetime | None) -> DataFrame:
     rows = delta_io.read(spark, suite.table, settings)
-    # Bronze only grows, and what older nights checked can't change: this one looks at what arrived since its day began.
-    return rows.where(F.col("_ingested_at") >= F.lit(day.start)) if layer == "bronze" else rows
+    return rows.where(F.col("_ingested_at") >= F.lit(since)) if since else rows

@@ -29,6 +29,7 @@ from streaming import (
     inventory_events,
     kafka_source,
     low_stock,
+    object_reader,
     quarantine_desk,
     source_markers,
     source_watch,
@@ -121,14 +122,18 @@ def run(
     Raises `LeaseHeld` when another driver runs one of them, `LeaseLost`, and our own error when a stream stops itself.
     """
     chosen = streams(group, settings)
+    tables = [one.spec.table for one in chosen]
     with stop_signals.as_event() as stopping, ExitStack() as leases:
         held = _hold_all(leases, settings, chosen)
         conf = short_lived(spark_conf(settings)) if is_short_lived else {}
         spark = build_session(settings, f"lakehouse-stream-{group}", conf | DRIVER_CONF)
+        has_clicks = any(stream.expand for stream in chosen)
+        metrics.begin_at_zero(
+            {one.spec.table: one.warning_rules for one in chosen}, object_reader.FAULTS if has_clicks else ()
+        )
         metrics.serve(settings)
         if settings.metrics_port:
             spark.streams.addListener(ProgressMetrics())
-        has_clicks = any(stream.expand for stream in chosen)
         lister = ObjectLister(settings) if has_clicks else None
         if lister and until_caught_up:
             lister.announce_new()
@@ -147,11 +152,11 @@ def run(
                 in_own_pool(spark, "low_stock")
                 running.append(low_stock.start(spark, settings, registry, held[INVENTORY_EVENTS.table]))
             log.info("streams_started", streams=[query.name for query in running], until_caught_up=until_caught_up)
-            pushed_metrics.push_driver(settings, group, has_stopped_itself=False)
+            pushed_metrics.push_driver(settings, tables, has_stopped_itself=False)
             with quarantine_desk.open_for(spark, settings, chosen, registry, held, stopping):
                 _wait(running, stopping, held, lister)
         except LakehouseError:
-            pushed_metrics.push_driver(settings, group, has_stopped_itself=True)
+            pushed_metrics.push_driver(settings, tables, has_stopped_itself=True)
             raise
         finally:
             stopping.set()

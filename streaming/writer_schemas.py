@@ -12,14 +12,13 @@ from functools import partial
 from typing import TypeVar
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from requests.exceptions import RequestException
 
 from lakehouse import metrics
 from lakehouse.kafka_config import registry_config
 from lakehouse.logs import get_logger
+from lakehouse.registry_answers import says_there_is_none, silence
 from lakehouse.settings import Settings
 from streaming.framing import has_schema, schema_id
 
@@ -86,17 +85,12 @@ def _asked(question: Callable[[], Answer]) -> Answer | None:
     """The answer, or None where it is that there is no such thing. Raises `RegistryDoesNotAnswer`."""
     try:
         return question()
-    except SchemaRegistryError as error:
-        # The registry's own codes are 404xx; a 404 without one comes from something in front of it, and says nothing.
-        if error.http_status_code == 404 and str(error.error_code).startswith("404"):
+    except Exception as error:
+        if says_there_is_none(error):
             return None
-        raise RegistryDoesNotAnswer(f"HTTP {error.http_status_code}") from error
-    except (OSError, RequestException) as error:
-        raise RegistryDoesNotAnswer(type(error).__name__) from error
-    except Exception as error:  # the client's HTTP library raises its own family of connection errors
-        if not type(error).__module__.startswith(("httpx", "httpcore")):
-            raise
-        raise RegistryDoesNotAnswer(type(error).__name__) from error
+        if why := silence(error):
+            raise RegistryDoesNotAnswer(why) from error
+        raise
 
 
 def learn_in_advance(topics: Sequence[str], registry: Registry) -> WriterSchemas:

@@ -58,7 +58,7 @@ with DAG(
             None,
             type=["null", "string"],
             format="date",
-            description="YYYY-MM-DD. Empty: the day before the fire time in the business time zone.",
+            description="YYYY-MM-DD, not after the fire time. Empty: the day before it in the business time zone.",
         )
     },
     user_defined_macros={"business_date": business_date},

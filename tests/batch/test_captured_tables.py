@@ -26,7 +26,7 @@ from lakehouse.append import Append
 from lakehouse.edit import TableChanged
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
-from lakehouse.tables import INCARNATIONS
+from lakehouse.tables import INCARNATIONS, ORDERS, PRODUCTS
 from streaming import quarantine_standing
 
 pytestmark = pytest.mark.slow
@@ -321,3 +321,25 @@ def test_below_the_purge_horizon_a_change_of_an_absent_key_can_not_be_placed(nig
     assert connection is not None
     standing = direct_read.rows(connection, "select status, attempts, count(*) from standing group by all")
     assert list(standing) == [("replayed", 1, 1)]
+
+
+def product(op: str, product_id: str, lsn: int) -> dict[str, Any]:
+    image = dict.fromkeys(PRODUCTS.columns.names) | {"product_id": product_id, "category": "Fees"}
+    place = {"_topic": "shop.public.products", "_partition": 0, "_offset": lsn, "_ingested_at": BEGIN}
+    source = {"lsn": lsn, "commit_lsn": lsn, "source_at": BEGIN, "source_incarnation": "system/1"}
+    return {"key": {"product_id": product_id}, "op": op, "after": None if op == "d" else image} | source | place
+
+
+def test_the_delete_of_a_product_that_an_order_names_is_not_forgotten(spark: SparkSession, settings: Settings) -> None:
+    changes = [product("c", "POST", 1), product("c", "LAMP", 2), product("d", "LAMP", 10), product("d", "POST", 20)]
+    delta_io.append(frame(spark, PRODUCTS.changes.schema, changes), PRODUCTS.changes, settings)
+    captured_tables.run(spark, settings, PRODUCTS)
+    orders = [{"order_id": 1, "product_id": "POST"}, {"order_id": 2, "product_id": "POST"}]
+    delta_io.append(frame(spark, ORDERS.silver.schema, orders), ORDERS.silver, settings)
+    assert forget_deletes(spark, settings, PRODUCTS, datetime(2026, 11, 24)) == 1
+    remembered = delta_io.read(spark, PRODUCTS.deleted, settings).collect()
+    assert [(row["product_id"], row["category"]) for row in remembered] == [("POST", "Fees")]
+    horizon = merge_memory.newest(spark, PRODUCTS, settings).horizon
+    assert horizon is not None
+    assert horizon["lsn"] == 10, "what is remembered does not move the horizon"
+    assert forget_deletes(spark, settings, PRODUCTS, datetime(2026, 11, 24)) == 0

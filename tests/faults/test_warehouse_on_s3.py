@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900
 FOLDER = "lake"
 LONG_STEP = """
 from datetime import date
-from lakehouse.night_step import run_step
+from lakehouse.night_step import run_steps
 from lakehouse.session import build_session
 from lakehouse.settings import load_settings
 from lakehouse.spark_conf import short_lived, spark_conf
@@ -37,7 +37,7 @@ def step(spark, *_):
 
 settings = load_settings()
 spark = build_session(settings, "long-step", short_lived(spark_conf(settings)))
-run_step(spark, settings, "silver", step, date(2026, 11, 23), "night-1")
+run_steps(spark, settings, {"silver": step}, date(2026, 11, 23), "night-1")
 """
 LEASE_KEY = f"{FOLDER}/_leases/stream-inventory_events.json"
 
@@ -107,7 +107,7 @@ def test_two_nights_do_not_run_a_step_at_once(
 ) -> None:
     monkeypatch.setattr(night_step, "WAIT_SECONDS", 0)
     with lease.hold(night_step.LEASE, topic.settings), pytest.raises(LeaseHeld, match="night-steps"):
-        night_step.run_step(spark, topic.settings, "silver", None, None, "night-1")  # type: ignore[arg-type]
+        night_step.run_steps(spark, topic.settings, {"silver": None}, None, "night-1")  # type: ignore[arg-type]
 
 
 def test_a_step_of_the_night_that_lost_its_lease_ends_at_once(topic: InventoryTopic) -> None:

@@ -63,6 +63,8 @@ ROWS = [
     case(10, part="x", is_set=False, ratio=0.1, renamed="still here", opens="12:00:00", lasts="1 day"),
     case(11, code="ab   ", codes=["a  ", None, "   "], mood="glad", token=UUID),
     case(12, code="     ", documents=['{"a": [1, 2.50]}', None, '"x"']),
+    case(13, tags=["ab", *[None] * 10]),
+    case(14, tags=["ab----------"]),
     case(-(2**63), part="", text="11:"),
     case(2**63 - 1, part="1:", text="1"),
 ]
@@ -142,6 +144,14 @@ def test_a_value_that_silver_holds_as_null_differs(
     ((name, value),) = values.items()
     made.execute(f"update canonical_cases set {name} = %s where id = 1", [value])
     assert len(differing(spark, source(stack), ROWS)) == 1
+
+
+def test_nulls_behind_a_text_are_not_taken_for_a_longer_text(
+    spark: SparkSession, stack: Settings, made: psycopg.Connection[Any]
+) -> None:
+    # Without something behind the number of elements, both would be 112:ab----------.
+    made.execute("update canonical_cases set tags = %s where id = 1", [["ab", *[None] * 10]])
+    assert len(differing(spark, source(stack), [case(1, tags=["ab----------"]), *ROWS[1:]])) == 1
 
 
 def test_lost_doubled_changed_and_lost_with_doubled_are_seen(

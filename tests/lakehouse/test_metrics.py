@@ -125,10 +125,21 @@ def test_a_comparison_is_pushed_by_table_and_moves_the_time_only_of_those_that_a
 
 
 def test_a_driver_that_stopped_itself_says_so(gateway: Gateway) -> None:
-    pushed_metrics.push_driver(Settings(pushgateway_url=gateway.url), "all", has_stopped_itself=True)
-    ((_, path, body),) = gateway.pushed
-    assert path == "/metrics/job/lakehouse/group/all"
-    assert 'stream_has_stopped_itself{group="all"} 1.0' in body
+    settings = Settings(pushgateway_url=gateway.url)
+    pushed_metrics.push_driver(settings, ["orders_changes"], has_stopped_itself=True)
+    # It goes on in a group of more streams.
+    pushed_metrics.push_driver(settings, ["click_events", "orders_changes"], has_stopped_itself=False)
+    (_, stopped, body), (_, clicks, _), (_, runs, later) = gateway.pushed
+    assert stopped == runs == "/metrics/job/lakehouse/stream/orders_changes"
+    assert clicks == "/metrics/job/lakehouse/stream/click_events"
+    assert 'stream_has_stopped_itself{stream="orders_changes"} 1.0' in body
+    assert 'stream_has_stopped_itself{stream="orders_changes"} 0.0' in later
+
+
+def test_a_gateway_that_is_down_is_asked_once_for_all_streams(caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings(pushgateway_url=f"http://127.0.0.1:{free_port()}")
+    pushed_metrics.push_driver(settings, ["one", "two", "three"], has_stopped_itself=True)
+    assert caplog.messages.count("metrics_not_pushed") == 1
 
 
 def test_a_night_tells_how_it_found_the_source(gateway: Gateway) -> None:
@@ -203,9 +214,20 @@ def test_the_page_counts_a_batch_by_what_became_of_its_rows() -> None:
         metrics.serve(Settings(metrics_port=port))
 
 
+def test_what_may_go_wrong_is_on_the_page_before_it_does() -> None:
+    metrics.begin_at_zero({"new_stream": ("rule_of_test",)}, ("fault_of_test",))
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.STREAMS.get_sample_value(name, labels)
+
+    assert value("stream_rows_total", stream="new_stream", outcome="quarantined") == 0
+    assert value("stream_row_warnings_total", stream="new_stream", rule="rule_of_test") == 0
+    assert value("click_objects_total", outcome="fault_of_test") == 0
+
+
 def test_every_metric_that_an_alarm_asks_for_is_exported() -> None:
     asked = {name for alarm in alarms() for name in metric_names(alarm["expr"])}
-    assert asked - exported_names() == set()
+    assert asked - exported_names() == {"up"}, "Prometheus' own, for each page that it reads"
     assert {"stream_rows_total", "stream_offsets_behind_latest", "pipeline_quality_score"} <= asked
 
 

@@ -41,3 +41,12 @@ def test_a_parameter_that_is_no_date_is_refused() -> None:
 def test_a_fire_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         business_date_of({}, datetime(2026, 11, 23, 6, 0), "UTC")
+
+
+def test_a_day_that_has_not_come_in_the_business_zone_is_refused_and_the_run_s_own_day_is_not() -> None:
+    # Noon in UTC is the next day in Auckland already.
+    fired_at = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    assert business_date_of({"business_date": "2026-11-23"}, fired_at, "Pacific/Auckland") == "2026-11-23"
+    for day, zone in (("2026-11-24", "Pacific/Auckland"), ("2026-11-23", "UTC"), ("2027-11-22", "UTC")):
+        with pytest.raises(ValueError, match=f"{day} has not come yet"):
+            business_date_of({"business_date": day}, fired_at, zone)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
+
+from lakehouse.errors import BadSettings
 from orchestration.causes import CAUSE_LIMIT, cause_of
+from orchestration.messages import failure_text
+from orchestration.run_night import NightNotComplete
 
 SUBMIT = """Cannot execute: spark-submit --master local[2] night.py. Error code is: 1.
 Last spark-submit output:
@@ -44,3 +50,17 @@ def test_silence_is_said_to_be_silence() -> None:
 
 def test_a_novel_is_cut() -> None:
     assert len(cause_of("ValueError: " + "x" * 5000)) == CAUSE_LIMIT
+
+
+def test_a_sentence_that_lists_things_keeps_them() -> None:
+    told = f"lakehouse: {BadSettings(['LAKEHOUSE_A: missing', 'LAKEHOUSE_B: no number'])}\nnoise\n  indented noise"
+    assert cause_of(told).endswith("local.env.example): LAKEHOUSE_A: missing LAKEHOUSE_B: no number")
+
+
+def test_where_only_the_report_failed_the_numbers_are_said_to_be_published() -> None:
+    for task, told in (
+        ("report_and_notify", "The numbers are published; only the report failed."),
+        ("silver_and_gold", "Readers stay on the last good numbers."),
+    ):
+        assert told in failure_text("nightly", task, "2026-11-22", "Slack is down", "a.html")
+        assert told in str(NightNotComplete(date(2026, 11, 22), task, "Slack is down", Path("a.log")))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from click.testing import CliRunner
 
 from lakehouse.settings import Settings
-from orchestration import airflow_home, processes
+from orchestration import airflow_home, commands, processes, run_night
 from orchestration.run_night import Progress
 from orchestration.spark_properties import write_properties
 
@@ -110,3 +114,24 @@ def test_the_properties_file_keeps_what_java_would_change(tmp_path: Path) -> Non
     write_properties(path, {"spark.b": r"C:\jars", "spark.a": "-Dx=1 -Dy:2", "spark.c": " leading"})
     assert path.read_text() == "spark.a=-Dx=1 -Dy:2\nspark.b=C:\\\\jars\nspark.c=\\ leading\n"
     assert [file.name for file in path.parent.iterdir()] == ["night.conf"]
+
+
+def test_a_night_of_a_day_that_has_not_come_is_refused_before_anything_runs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[date] = []
+
+    def run(_: Settings, day: date, *__: Any) -> dict[str, float]:
+        ran.append(day)
+        return {}
+
+    monkeypatch.setattr(run_night, "run", run)
+    today = datetime.now(ZoneInfo(settings.business_time_zone)).date()
+    # Two days: the test may run over midnight.
+    future = today + timedelta(days=2)
+    refused = CliRunner().invoke(commands.night, ["run", "--date", str(future)], obj=settings)
+    assert isinstance(refused.exception, commands.DayHasNotCome)
+    assert f"The night of {future} can't run yet" in str(refused.exception)
+    assert ran == []
+    assert CliRunner().invoke(commands.night, ["run", "--date", str(today)], obj=settings).exit_code == 0
+    assert ran == [today]

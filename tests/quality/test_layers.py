@@ -27,6 +27,7 @@ from lakehouse.tables import (
     PRODUCTS,
     QUALITY_RESULTS,
     QUALITY_SCORES,
+    RUNS,
     SESSIONS,
     TableSpec,
 )
@@ -149,15 +150,26 @@ def test_an_expectation_that_raises_did_not_run_and_the_others_did(spark: SparkS
 
 def test_bronze_is_checked_for_what_arrived_since_the_day_began(spark: SparkSession, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, _env_file=None)  # type: ignore[call-arg]
-    old = change("c", 1, {"order_id": None}, ORDER, _ingested_at=datetime(2026, 11, 1))
+    old = change("c", 1, {"order_id": None}, ORDER, _ingested_at=datetime(2026, 11, 1, 12))
     delta_io.append(
         frame(spark, ORDERS.changes.schema, [old, change("c", 2, {"order_id": 2}, ORDER)]), ORDERS.changes, settings
     )
+
+    def ended(status: str, started_at: datetime, step: str = "bronze") -> None:
+        run = {"run_id": str(started_at), "step": step, "status": status, "started_at": started_at}
+        delta_io.append(frame(spark, RUNS.schema, [run]), RUNS, settings)
 
     def failed(day: date) -> bool:
         results = check_layer(spark, settings, "bronze", day, "night-3").results
         return any(one.check.name == "order_id_is_present" and not one.is_success for one in results)
 
+    assert failed(DAY), "no night has passed any of it"
+    # The night of that day was closed by it, and there was none for three weeks.
+    ended("succeeded", datetime(2026, 11, 1, 6))
+    ended("failed", datetime(2026, 11, 2, 6))
+    ended("succeeded", datetime(2026, 11, 2, 6), step="silver")
+    assert failed(DAY)
+    ended("succeeded", datetime(2026, 11, 22, 6))
     assert not failed(DAY)
     assert failed(date(2026, 11, 1))
 

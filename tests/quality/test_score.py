@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
+from batch import night as batch_night
+from lakehouse.errors import GateClosed, StepFailed
+from lakehouse.night_step import Step
 from lakehouse.settings import Settings
+from quality import score as scoring
 from quality.score import ALL, Outcome, expected, overall, score_all, score_one, with_missing
+from streaming import night as streaming_night
 
 DAY = date(2026, 11, 23)
 
@@ -110,3 +116,43 @@ def test_one_dbt_test_stands_for_all_and_none_is_a_failure() -> None:
     assert "dbt:tests" in {one.check_name for one in without}
     with_one = with_missing([outcome("dbt:unique_fct_orders_order_id", "uniqueness", "candidate.fct_orders")], wanted)
     assert "dbt:tests" not in {one.check_name for one in with_one}
+
+
+def test_trouble_with_the_score_does_not_hide_what_failed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def dead(*_: Any) -> float:
+        raise ConnectionError("Spark is gone")
+
+    monkeypatch.setattr(scoring, "record_scores", dead)
+    spark: Any = None
+    with (
+        pytest.raises(GateClosed, match="1 check"),
+        scoring.scored_if_it_fails(spark, settings, date(2026, 11, 23), "night-1"),
+    ):
+        raise GateClosed("candidate", ["orders"])
+    assert "night_not_scored" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("step", "first_move"),
+    [(streaming_night.bronze, "lakehouse.source_rows.read"), (batch_night.silver, "lakehouse.night_cut.recorded")],
+)
+def test_a_night_that_fails_before_gold_is_scored_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, step: Step, first_move: str
+) -> None:
+    scored: list[str] = []
+
+    def fails(*_: Any) -> Any:
+        raise StepFailed("Postgres is gone.")
+
+    def record(_: Any, __: Any, ___: date, run_id: str) -> float:
+        scored.append(run_id)
+        return 0.0
+
+    monkeypatch.setattr(first_move, fails)
+    monkeypatch.setattr(scoring, "record_scores", record)
+    spark: Any = None
+    with pytest.raises(StepFailed, match="Postgres is gone"):
+        step(spark, settings, DAY, "night-1")
+    assert scored == ["night-1"]

@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from lakehouse import metrics
 from lakehouse.errors import LeaseLost
 from lakehouse.settings import Settings
 from streaming import queries
@@ -52,15 +53,17 @@ def test_a_lost_lease_stops_the_driver_between_batches() -> None:
 def test_a_gap_that_is_found_at_the_start_is_told_and_stops_what_was_started(
     settings: Settings, started: list[Query], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pushed: list[tuple[str, bool]] = []
+    pushed: list[tuple[list[str], bool]] = []
     monkeypatch.setattr(
         queries.pushed_metrics,
         "push_driver",
-        lambda _, group, has_stopped_itself: pushed.append((group, has_stopped_itself)),
+        lambda _, tables, has_stopped_itself: pushed.append((tables, has_stopped_itself)),
     )
     with pytest.raises(SourceHasGap):
         queries.run(settings, "changes", until_caught_up=False)
-    assert pushed == [("changes", True)]
+    assert pushed == [([one.spec.table for one in queries.streams("changes", settings)], True)]
+    seen = metrics.STREAMS.get_sample_value
+    assert seen("stream_row_warnings_total", {"stream": "orders_changes", "rule": "unknown_status"}) is not None
     assert [query.isActive for query in started] == [False]
 
 
