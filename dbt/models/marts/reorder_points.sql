@@ -70,13 +70,14 @@ shared as (
 
 ),
 
+-- A quotient of doubles may be a hair above a whole number, and would be rounded up by a whole piece.
 sized as (
 
     select
         *,
-        cast(ceil(
-            {{ var('service_factor') }} * demand_stddev * sqrt({{ var('lead_time_days') }})
-        ) as int) as safety_stock
+        cast(ceil(round(
+            {{ var('service_factor') }} * demand_stddev * sqrt({{ var('lead_time_days') }}), 6
+        )) as int) as safety_stock
     from shared
 
 ),
@@ -85,7 +86,7 @@ pointed as (
 
     select
         *,
-        cast(ceil(daily_demand * {{ var('lead_time_days') }}) as int) + safety_stock as reorder_point
+        cast(ceil(round(daily_demand * {{ var('lead_time_days') }}, 6)) as int) + safety_stock as reorder_point
     from sized
 
 ),
@@ -103,9 +104,9 @@ final as (
         reorder_point,
         on_hand,
         case
-            when on_hand <= reorder_point then greatest(0, cast(ceil(
-                daily_demand * ({{ var('lead_time_days') }} + {{ var('cover_days') }})
-            ) as int) + safety_stock - on_hand)
+            when on_hand <= reorder_point then greatest(0, cast(ceil(round(
+                daily_demand * ({{ var('lead_time_days') }} + {{ var('cover_days') }}), 6
+            )) as int) + safety_stock - on_hand)
             else 0
         end as suggested_quantity
     from pointed
