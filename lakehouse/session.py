@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -33,6 +34,11 @@ def build_session(settings: Settings, app_name: str, conf: dict[str, str] | None
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     point_at_store(spark, settings)
+    # PySpark looks at the frames of its callers, and a frame that was looked at is garbage only to Python's slowest
+    # collection: until then it holds its DataFrames, and they the state of tables in the JVM. What is loaded by now
+    # lives as long as the driver; left out of it, that collection comes often and is quick.
+    gc.collect()
+    gc.freeze()
     return spark
 
 

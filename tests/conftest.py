@@ -32,8 +32,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         # As in a short-lived driver, but for the optimizing compiler: this one lives for most of an hour.
         "spark.sql.adaptive.enabled": "false",
         # Each test makes tables of its own. Delta keeps the state of a table for an hour after its last use, some 5 MB
-        # each: two hundred of them fill the heap.
-        "spark.databricks.delta.delta.log.cacheSize": "40",
+        # each and more: a hundred of them fill the heap.
+        "spark.databricks.delta.delta.log.cacheSize": "16",
     }
     session = build_session(own, "tests", spark_conf(own) | conf)
     yield session
