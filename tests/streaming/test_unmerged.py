@@ -31,7 +31,7 @@ def rejects(spark: SparkSession, settings: Settings) -> str:
         {"quarantine_id": name, "stage": "silver", "reasons": [reason], "_ingested_at": SINCE.replace(tzinfo=None)}
         for name, reason in (("a", "missing_key"), ("b", "below_purge_horizon"), ("c", "below_purge_horizon"))
     ]
-    for one in (spec, ORDERS.changes):
+    for one in (spec, ORDERS.changes, *ORDERS.merged):
         delta_io.ensure(spark, one, settings)
     delta_io.append(frame(spark, spec.schema, rows), spec, settings)
     return ORDERS.rejects
