@@ -230,7 +230,9 @@ def test_a_transaction_that_stays_open_across_the_cut_is_not_of_it(
         arrival.wait_for_bronze(spark, lake, ends, timeout_seconds=0)
     queries.catch_up(spark, lake, "changes")
     arrival.wait_for_bronze(spark, lake, ends, timeout_seconds=0)
-    changes = delta_io.read(spark, ORDERS.changes, lake).where(F.col("key")["order_id"] > FIRST + 1000)
+    changes = delta_io.read(spark, ORDERS.changes, lake).where(
+        F.col("key")["order_id"].between(FIRST + 1001, FIRST + 1005)
+    )
     seen = changes.select(F.col("key")["order_id"] - FIRST, cut.sees(F.col("transaction_id"))).collect()
     assert dict(map(tuple, seen)) == {1001: False, 1002: False, 1003: True, 1004: False, 1005: False}
     _, (at_the_cut,) = reconcile.merge_and_compare(spark, lake, cut, [before])
