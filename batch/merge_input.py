@@ -48,13 +48,12 @@ class Input:
 def read(spark: SparkSession, settings: Settings, table: CapturedTable, memory: Memory, cut: SourceCut | None) -> Input:
     """What is new in Bronze. A cut older than that of the last merge is replaced by it: Silver never moves back."""
     cut = _later(cut, memory.cut)
-    begun = begun_again(Append(spark, table.changes, settings).positions())
-    ends = still_merged(memory.ends, begun)
+    now = Append(spark, table.changes, settings)
+    ends = still_merged(memory.ends, begun_again(now.positions()))
     memory = replace(memory, ends=ends, lowest={name: low for name, low in memory.lowest.items() if name in ends})
-    version = delta_io.version(spark, table.changes, settings)
     # What an earlier merge took stays, whatever the cut of now can tell of it.
     in_cut = _is_in(cut) | ~_is_unmerged(memory) if cut else F.lit(True)
-    bronze = delta_io.read(spark, table.changes, settings, version).withColumn("_in_cut", in_cut)
+    bronze = delta_io.read(spark, table.changes, settings, now.version).withColumn("_in_cut", in_cut)
     unseen = bronze.where(_is_unmerged(memory)).withColumn("_reasons", reasons(table))
     unseen = unseen.persist(StorageLevel.DISK_ONLY)
     partitions = unseen.groupBy("_topic", "_partition").agg(*_totals(table)).collect()

@@ -108,11 +108,10 @@ def remember(spark: SparkSession, table: CapturedTable, settings: Settings, memo
         **counts,
     }
     row = tuple(values.get(name) for name in table.merges.columns)
-    edit, mark = Edit(spark, table.merges, settings), Mark(application(table), memory.merge)
-    if edit.positions().get(mark.application, 0) >= mark.batch:
-        raise TableChanged(table.merges.name)
+    edit = Edit(spark, table.merges, settings)
     edit.write(spark.createDataFrame([row], table.merges.schema).coalesce(1))
-    edit.commit_once(mark)
+    if not edit.commit_once(Mark(application(table), memory.merge)):
+        raise TableChanged(table.merges.name)
 
 
 def literal(position: Row) -> Column:

@@ -160,15 +160,6 @@ def fits(frame: DataFrame, spec: TableSpec) -> DataFrame:
     return frame.select(*spec.columns)
 
 
-def append_once(frame: DataFrame, spec: TableSpec, settings: Settings, mark: Mark, metadata: str = "") -> None:
-    """Append the rows in one commit, unless the table already holds the commit of this `mark`."""
-    writer = fits(frame, spec).write.format("delta").mode("append")
-    writer = writer.option("txnAppId", mark.application).option("txnVersion", mark.batch)
-    if metadata:
-        writer = writer.option("userMetadata", metadata)
-    writer.save(spec.path(settings))
-
-
 def append(frame: DataFrame, spec: TableSpec, settings: Settings, metadata: str = "") -> None:
     """Append the rows in one commit; creates the table where it is absent."""
     ensure(frame.sparkSession, spec, settings)

@@ -96,14 +96,17 @@ class Edit(Append):
             self.discard()
             raise TableChanged(self._spec.name) from error
 
-    def commit_once(self, mark: Mark) -> None:
-        """Commit, unless the table already holds this `mark` or a later one. Raises `TableChanged`."""
+    def commit_once(self, mark: Mark) -> bool:
+        """Commit, unless the table already holds this `mark` or a later one; returns whether it did. Raises
+        `TableChanged`.
+        """
         if self.positions().get(mark.application, mark.batch - 1) >= mark.batch:
             self.discard()
-            return
+            return False
         # Whoever commits for the same application meanwhile is in conflict with us.
         self._transaction.readTxn().addOne(mark.application)
         self.commit({mark.application: mark.batch})
+        return True
 
     def _actions(self) -> Any:
         actions = super()._actions()

@@ -57,12 +57,14 @@ class BatchDoesNotBalance(LakehouseError):
 class LeaseHeld(LakehouseError):
     """Another driver already writes these tables."""
 
+    SENTENCE = (
+        "Another process already runs {name} ({holder}). Stop it first, or leave the work to it: "
+        "two drivers must not write one table."
+    )
+
     def __init__(self, name: str, holder: str) -> None:
         self.holder = holder
-        super().__init__(
-            f"Another process already runs {name} ({holder}). Stop it first, or leave the work to it: "
-            "two drivers must not write one table."
-        )
+        super().__init__(self.SENTENCE.format(name=name, holder=holder))
 
 
 class LeaseLost(LakehouseError):

@@ -31,12 +31,10 @@ Step = Callable[[SparkSession, Settings, date, str], int]
 class SilverInUse(LeaseHeld):
     """A step of a night runs, or a command that writes Silver: Gold is built from the Silver that was compared."""
 
-    def __init__(self, holder: str) -> None:
-        super().__init__(LEASE, holder)
-        self.args = (
-            f"A step of a night or another command that writes Silver runs (the lease {LEASE} is held by {holder}). "
-            "Try again when it has ended: what a night has compared must not change before Gold is built from it.",
-        )
+    SENTENCE = (
+        "A step of a night or another command that writes Silver runs (the lease {name} is held by {holder}). "
+        "Try again when it has ended: what a night has compared must not change before Gold is built from it."
+    )
 
 
 @contextmanager
@@ -48,7 +46,7 @@ def alone(settings: Settings, wait_seconds: float = 0, when_lost: Callable[[], N
         try:
             held = leases.enter_context(lease.hold(LEASE, settings, wait_seconds, when_lost))
         except LeaseHeld as error:
-            raise SilverInUse(error.holder) from None
+            raise SilverInUse(LEASE, error.holder) from None
         yield held
 
 

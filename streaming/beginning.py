@@ -64,16 +64,13 @@ def behind_losses(spark: SparkSession, settings: Settings, spec: TableSpec, topi
     now = TopicLogs(settings).describe([topic])[topic]
     saved, append = checkpoint.location(spec, settings), Append(spark, spec, settings)
     known = [place for place in bronze_positions.places(append.positions()) if place.topic == topic]
-    done = checkpoint.committed_positions(spark, saved)
-    if any(place.topic_id != now.topic_id for place in known):
-        goes_on = dict(now.begins)
-        is_in_order = False
-    else:
-        goes_on = {
-            partition: min(max(done.get((topic, partition), begin), begin), now.ends[partition])
-            for partition, begin in now.begins.items()
-        }
-        is_in_order = all(goes_on.get(partition) == position for (_, partition), position in done.items())
+    is_another = any(place.topic_id != now.topic_id for place in known)
+    done = {} if is_another else checkpoint.committed_positions(spark, saved)
+    goes_on = {
+        partition: min(max(done.get((topic, partition), begin), begin), now.ends[partition])
+        for partition, begin in now.begins.items()
+    }
+    is_in_order = not is_another and all(goes_on.get(place[1]) == position for place, position in done.items())
     # Not when there is none: a driver may have died between this and what follows.
     if not is_in_order and checkpoint.exists(spark, saved):
         log.warning("checkpoint_set_aside", checkpoint=saved, kept_as=checkpoint.set_aside(spark, saved), topic=topic)
@@ -117,28 +114,42 @@ def _pass_over(
     reason: str,
 ) -> bronze_positions.Positions:
     """Write the gap into Bronze's ledger and move the positions behind it; returns the new positions."""
-    moved: dict[str, int] = {}
-    kept: set[str] = set()
-    again: set[str] = set()
-    after = dict(positions)
-    for gap in found:
-        moved[gap.place.application] = bronze_positions.closed(gap.position)
-        after.pop(gap.place, None)
-        if gap.place.topic in logs and gap.goes_on_at < gap.position:
-            again.add(gap.place.topic)
-        if gap.goes_on_at != bronze_positions.CLOSED:
-            now = replace(gap.place, topic_id=logs[gap.place.topic].topic_id)
-            moved[now.application] = after[now] = gap.goes_on_at
-            if now == gap.place and gap.goes_on_at > gap.position:
-                kept.add(now.application)
-    for place, begin in _made_again(found, logs).items():
-        moved[place.application] = after[place] = begin
-    bronze = Append(spark, spec, settings)
-    begun = bronze.positions()
-    # Whoever merges from Bronze knows rows by their offsets, which come a second time.
-    names = [f"{bronze_positions.BEGUN_AGAIN}/{topic}" for topic in again]
-    numbers = {name: begun.get(name, 0) + 1 for name in names}
-    entry = Entry(
+    goes_on = {
+        replace(gap.place, topic_id=logs[gap.place.topic].topic_id): gap.goes_on_at
+        for gap in found
+        if gap.goes_on_at != bronze_positions.CLOSED
+    } | _made_again(found, logs)
+    closed = {gap.place.application: bronze_positions.closed(gap.position) for gap in found}
+    moved = closed | bronze_positions.applications(goes_on)
+    entry = _entry(spec, found, logs, reason).to_json()
+    quarantine = quarantine_of(spec.table)
+    if delta_io.exists(spark, quarantine, settings):
+        # Before Bronze: offsets that come a second time must not be taken for rows that it holds. Those that come once,
+        # behind what retention removed, may be there already, from a batch that was cut off.
+        append = Append(spark, quarantine, settings)
+        held = append.positions()
+        once = {gap.place.application for gap in found if gap.place in goes_on and gap.goes_on_at > gap.position}
+        append.commit(
+            {name: max(end, held.get(name, end)) if name in once else end for name, end in moved.items()}, entry
+        )
+    append = Append(spark, spec, settings)
+    append.commit(moved | _begun_again(found, logs, append.positions()), entry)
+    log.warning("gap_accepted", stream=spec.table, gaps=[str(one) for one in found], reason=reason)
+    passed = {gap.place for gap in found}
+    return {place: position for place, position in positions.items() if place not in passed} | goes_on
+
+
+def _begun_again(found: list[continuity.Gap], logs: Mapping[str, TopicLog], held: Mapping[str, int]) -> dict[str, int]:
+    """How often offsets have begun again, of the topics that do so here: whoever merges from Bronze knows rows by their
+    offsets, which come a second time.
+    """
+    topics = {gap.place.topic for gap in found if gap.place.topic in logs and gap.goes_on_at < gap.position}
+    names = [f"{bronze_positions.BEGUN_AGAIN}/{topic}" for topic in topics]
+    return {name: held.get(name, 0) + 1 for name in names}
+
+
+def _entry(spec: TableSpec, found: list[continuity.Gap], logs: Mapping[str, TopicLog], reason: str) -> Entry:
+    return Entry(
         stream=spec.table,
         query_id="",
         batch_id=-1,
@@ -155,14 +166,3 @@ def _pass_over(
         reason=reason,
         topic_ids={topic: one.topic_id for topic, one in logs.items()},
     )
-    quarantine = quarantine_of(spec.table)
-    if delta_io.exists(spark, quarantine, settings):
-        # Before Bronze: offsets that come a second time must not be taken for rows that it holds. Those that come once
-        # may be there already, from a batch that was cut off.
-        append = Append(spark, quarantine, settings)
-        held = append.positions()
-        ends = {name: max(end, held.get(name, end)) if name in kept else end for name, end in moved.items()}
-        append.commit(ends, entry.to_json())
-    bronze.commit(moved | numbers, entry.to_json())
-    log.warning("gap_accepted", stream=spec.table, gaps=[str(one) for one in found], reason=reason)
-    return after

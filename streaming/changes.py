@@ -101,8 +101,8 @@ def _change(schema_id: int, values: Plan) -> Column:
     value, outcomes = F.col(f"value_{schema_id}")["event"], values.outcomes[schema_id]
     source, sequence = value["source"], value["source"]["sequence"]
     lost = [found for side in ("before", "after") if (found := misfits(value[side], outcomes)) is not None]
-    is_no_moment = source["ts_ms"].isNotNull() & moment_of(source["ts_ms"]).isNull()
-    lost.append(F.when(is_no_moment, F.array(F.lit("type_does_not_fit:ts_ms"))))
+    source_at = moment_of(source["ts_ms"])
+    lost.append(F.when(source["ts_ms"].isNotNull() & source_at.isNull(), F.array(F.lit("type_does_not_fit:ts_ms"))))
     transaction = _transaction(value, "transaction" in values.records[schema_id].names)
     return F.when(
         value["op"].isNotNull(),
@@ -119,7 +119,7 @@ def _change(schema_id: int, values: Plan) -> Column:
             transaction["total_order"].alias("transaction_order"),
             transaction["data_collection_order"].alias("collection_order"),
             source["snapshot"].alias("snapshot"),
-            moment_of(source["ts_ms"]).alias("source_at"),
+            source_at.alias("source_at"),
             F.coalesce(unknown_fields(value["after"], outcomes), unknown_fields(value["before"], outcomes)).alias(
                 "unknown_fields"
             ),

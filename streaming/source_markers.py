@@ -71,4 +71,4 @@ def _marker(value: Column, shape: StructType) -> Column:
         "marked_at": moment_of(value["ts_ms"]),
     }
     columns = [column.cast(MARKER[name].dataType).alias(name) for name, column in found.items()]
-    return F.when(moment_of(value["ts_ms"]).isNotNull(), F.struct(*columns))
+    return F.when(found["marked_at"].isNotNull(), F.struct(*columns))

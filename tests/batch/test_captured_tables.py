@@ -3,77 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from change_logs import BEGIN, THINGS, Event, event
-from pyspark.sql import SparkSession
+from change_logs import BEGIN, THINGS, event
 from pyspark.sql import functions as F
-from table_rows import frame
+from things_nights import Night, cut_off
 
-from batch import captured_tables, merge_memory, merge_write, unmergeable
-from batch.forget_deletes import forget_deletes
+from batch import merge_memory
 from batch.incarnations import UnknownIncarnation, known, open_next
 from batch.left_out import PLACEHOLDER
-from batch.rebuild import rebuild
-from batch.replay import Replayed, replay
-from lakehouse import delta_io, direct_read
+from lakehouse import delta_io
 from lakehouse.append import Append
 from lakehouse.edit import TableChanged
-from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
-from lakehouse.tables import INCARNATIONS, ORDERS, PRODUCTS
-from streaming import quarantine_standing
+from lakehouse.tables import INCARNATIONS
 
 pytestmark = pytest.mark.slow
-
-
-class Night:
-    """Bronze and the merges of one home."""
-
-    def __init__(self, spark: SparkSession, settings: Settings) -> None:
-        self.spark, self.settings = spark, settings
-
-    def land(self, *events: Event, **columns: Any) -> None:
-        rows = [one.bronze() | columns for one in events]
-        delta_io.append(frame(self.spark, THINGS.changes.schema, rows), THINGS.changes, self.settings)
-
-    def merge(self, cut: SourceCut | None = None) -> int:
-        return captured_tables.run(self.spark, self.settings, THINGS, cut)
-
-    def live(self) -> dict[int, str | None]:
-        rows = delta_io.read(self.spark, THINGS.silver, self.settings).collect()
-        return {row["id"]: row["note"] for row in rows}
-
-    def versions(self) -> list[int]:
-        return [delta_io.version(self.spark, spec, self.settings) for spec in THINGS.merged]
-
-    def is_what_bronze_gives(self) -> bool:
-        return all(one.agrees for one in rebuild(self.spark, self.settings, THINGS))
-
-
-def die_at(point: int) -> Callable[[str], None]:
-    """A kill point that ends the merge when it is reached for the `point`-th time."""
-    calls: list[str] = []
-
-    def die(name: str) -> None:
-        calls.append(name)
-        if len(calls) == point:
-            raise RuntimeError("cut off")
-
-    return die
-
-
-@pytest.fixture
-def night(spark: SparkSession, settings: Settings) -> Iterator[Night]:
-    """Whatever happens in it leaves nothing in Spark's cache: that would hold the state of the tables with it."""
-    spark.catalog.clearCache()
-    yield Night(spark, settings)
-    assert spark._jsparkSession.sharedState().cacheManager().isEmpty()
 
 
 def test_merging_nothing_new_commits_nothing(night: Night) -> None:
@@ -99,16 +47,12 @@ def test_a_merge_reads_no_file_of_bronze_that_earlier_ones_have_taken(night: Nig
 
 
 @pytest.mark.parametrize("point", [1, 2])
-def test_an_attempt_that_is_cut_off_leaves_nothing_that_the_next_does_not_heal(
-    night: Night, monkeypatch: pytest.MonkeyPatch, point: int
-) -> None:
+def test_an_attempt_that_is_cut_off_leaves_nothing_that_the_next_does_not_heal(night: Night, point: int) -> None:
     night.land(event("c", 1, 10), event("c", 2, 11), event("c", 3, 12))
     night.merge()
     night.land(event("d", 1, 20), event("u", 2, 21, note=PLACEHOLDER), event("c", 4, 22), event("d", 4, 23))
-    with monkeypatch.context() as patch:
-        patch.setattr(merge_write, "reach", die_at(point))
-        with pytest.raises(RuntimeError, match="cut off"):
-            night.merge()
+    with cut_off(point):
+        night.merge()
     assert set(night.live()) == {1, 2, 3}, "a reader sees nothing of an attempt that did not end"
     night.land(event("u", 3, 24, note="new"))
     night.merge()
@@ -213,60 +157,6 @@ def test_a_snapshot_that_is_repeated_late_does_not_win_over_a_change_that_it_did
     assert night.is_what_bronze_gives()
 
 
-def test_a_replay_that_is_cut_off_places_its_change_when_it_is_called_again(
-    night: Night, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    night.land(event("c", 1, 10), event("d", 1, 20))
-    night.merge()
-    forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24))
-    night.land(event("c", 3, 12, offset=40))
-    night.merge()
-    assert night.live() == {}
-    with monkeypatch.context() as patch:
-        patch.setattr(merge_write, "reach", die_at(2))
-        with pytest.raises(RuntimeError, match="cut off"):
-            replay(night.spark, night.settings, THINGS, "ann")
-    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(1, {})
-    assert night.live() == {3: "x"}
-    assert night.is_what_bronze_gives()
-
-
-def test_what_a_replay_that_was_cut_off_has_in_the_history_the_next_merge_has_live(
-    night: Night, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    night.land(event("c", 1, 10), event("d", 1, 20))
-    night.merge()
-    forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24))
-    night.land(event("c", 3, 12, offset=40))
-    night.merge()
-    with monkeypatch.context() as patch:
-        patch.setattr(merge_write, "reach", die_at(2))
-        with pytest.raises(RuntimeError, match="cut off"):
-            replay(night.spark, night.settings, THINGS, "ann")
-    night.land(event("c", 4, 50))
-    night.merge()
-    assert night.live() == {3: "x", 4: "x"}
-    assert night.is_what_bronze_gives()
-
-
-def test_a_change_that_was_rejected_by_a_merge_that_was_cut_off_waits_for_the_next(
-    night: Night, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    night.land(event("c", 1, 10), event("d", 1, 20))
-    night.merge()
-    forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24))
-    night.land(event("c", 3, 12, offset=40))
-    with monkeypatch.context() as patch:
-        patch.setattr(merge_write, "reach", die_at(1))
-        with pytest.raises(RuntimeError, match="cut off"):
-            night.merge()
-    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(0, {})
-    night.merge()
-    assert night.live() == {}
-    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(1, {})
-    assert night.live() == {3: "x"}
-
-
 def test_a_late_change_of_a_later_clock_moves_the_times_behind_it(night: Night) -> None:
     night.land(event("c", 1, 10), event("u", 1, 30, note="y"))
     night.merge()
@@ -284,62 +174,3 @@ def test_an_attempt_that_outlived_its_lease_does_not_take_the_number_of_its_succ
     memory = merge_memory.newest(night.spark, THINGS, night.settings)
     with pytest.raises(TableChanged, match="things"):
         merge_memory.remember(night.spark, THINGS, night.settings, memory, events=1, refolded_keys=0, quarantined=0)
-
-
-def test_a_truncate_brings_back_nothing_that_was_forgotten(night: Night) -> None:
-    night.land(event("c", 1, 10), event("d", 1, 20), event("c", 2, 30))
-    night.merge()
-    forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24))
-    night.land(event("c", 3, 12, offset=40), event("t", 0, 5, offset=41), event("u", 2, 50, note="y"))
-    night.merge()
-    assert night.live() == {2: "y"}, "the change of 3 waits in the quarantine"
-    assert delta_io.read(night.spark, THINGS.deleted, night.settings).count() == 0
-    history = delta_io.read(night.spark, THINGS.history, night.settings).collect()
-    assert sorted((row["id"], row["note"], row["is_current"]) for row in history) == [
-        (1, "x", False),
-        (2, "x", False),
-        (2, "y", True),
-    ]
-
-
-def test_below_the_purge_horizon_a_change_of_an_absent_key_can_not_be_placed(night: Night) -> None:
-    night.land(event("c", 1, 10), event("d", 1, 20), event("c", 2, 15))
-    night.merge()
-    assert forget_deletes(night.spark, night.settings, THINGS, datetime(2026, 11, 24)) == 1
-    night.land(event("u", 1, 12, offset=30), event("u", 2, 14, offset=31))
-    night.merge()
-    assert set(night.live()) == {2}
-    rejected = delta_io.read(night.spark, unmergeable.quarantine(THINGS), night.settings).collect()
-    assert [(row["reasons"], row["origin_position"]) for row in rejected] == [(["below_purge_horizon"], 30)]
-    # Replayed, it is placed before the delete that Bronze still knows, and that is all.
-    assert replay(night.spark, night.settings, THINGS, "ann", is_dry_run=True) == Replayed(1, {})
-    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(1, {})
-    assert set(night.live()) == {2}
-    assert night.is_what_bronze_gives()
-    assert replay(night.spark, night.settings, THINGS, "ann") == Replayed(0, {})
-    connection = quarantine_standing.connect(night.settings, THINGS.rejects)
-    assert connection is not None
-    standing = direct_read.rows(connection, "select status, attempts, count(*) from standing group by all")
-    assert list(standing) == [("replayed", 1, 1)]
-
-
-def product(op: str, product_id: str, lsn: int) -> dict[str, Any]:
-    image = dict.fromkeys(PRODUCTS.columns.names) | {"product_id": product_id, "category": "Fees"}
-    place = {"_topic": "shop.public.products", "_partition": 0, "_offset": lsn, "_ingested_at": BEGIN}
-    source = {"lsn": lsn, "commit_lsn": lsn, "source_at": BEGIN, "source_incarnation": "system/1"}
-    return {"key": {"product_id": product_id}, "op": op, "after": None if op == "d" else image} | source | place
-
-
-def test_the_delete_of_a_product_that_an_order_names_is_not_forgotten(spark: SparkSession, settings: Settings) -> None:
-    changes = [product("c", "POST", 1), product("c", "LAMP", 2), product("d", "LAMP", 10), product("d", "POST", 20)]
-    delta_io.append(frame(spark, PRODUCTS.changes.schema, changes), PRODUCTS.changes, settings)
-    captured_tables.run(spark, settings, PRODUCTS)
-    orders = [{"order_id": 1, "product_id": "POST"}, {"order_id": 2, "product_id": "POST"}]
-    delta_io.append(frame(spark, ORDERS.silver.schema, orders), ORDERS.silver, settings)
-    assert forget_deletes(spark, settings, PRODUCTS, datetime(2026, 11, 24)) == 1
-    remembered = delta_io.read(spark, PRODUCTS.deleted, settings).collect()
-    assert [(row["product_id"], row["category"]) for row in remembered] == [("POST", "Fees")]
-    horizon = merge_memory.newest(spark, PRODUCTS, settings).horizon
-    assert horizon is not None
-    assert horizon["lsn"] == 10, "what is remembered does not move the horizon"
-    assert forget_deletes(spark, settings, PRODUCTS, datetime(2026, 11, 24)) == 0

@@ -22,7 +22,8 @@ from deltalake import write_deltalake
 from landing import DAY, Landing, body, click, own_topic
 from pyspark.sql import SparkSession
 
-from lakehouse import delta_io, direct_read, lease
+from lakehouse import direct_read, lease
+from lakehouse.append import Append
 from lakehouse.delta_io import Mark
 from lakehouse.ledger_entry import Entry
 from lakehouse.session import point_at_store
@@ -127,7 +128,9 @@ def _a_batch_that_never_reached_bronze(spark: SparkSession, settings: Settings, 
     mark = Mark("bronze.click_events/dead", 0)
     place = (TOPIC, 0, 0, mark.application, mark.batch)
     row = (DAY, one.address, one.etag, one.size, 1, "read", *place)
-    delta_io.append_once(spark.createDataFrame([row], CLICK_OBJECTS.schema), CLICK_OBJECTS, settings, mark)
+    register = Append(spark, CLICK_OBJECTS, settings)
+    register.write(spark.createDataFrame([row], CLICK_OBJECTS.schema))
+    register.commit({mark.application: mark.batch}, "")
 
 
 def in_bronze(settings: Settings, columns: str = "event_id") -> list[tuple[Any, ...]]:

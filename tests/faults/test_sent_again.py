@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 import requests
+import waiting
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
@@ -24,6 +25,7 @@ from streaming import source_connector
 
 # A stack of its own: no other test has to read the backlog.
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(2400)]
+until = partial(waiting.until, seconds=600.0, pause=0.01)
 TRANSACTIONS, ROWS, KILLS, ATTEMPTS = 2_500, 20, 5, 4
 BACKLOG = (TRANSACTIONS + 1) * ROWS
 FIRST_ID = 9_200_000
@@ -48,13 +50,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def is_told(settings: Settings, action: str) -> None:
     url = f"{settings.connect_url}/connectors/{settings.source_connector}/{action}"
     requests.put(url, timeout=60).raise_for_status()
-
-
-def until(holds: Callable[[], bool], seconds: float = 600.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def make_a_backlog(settings: Settings, first: int) -> None:

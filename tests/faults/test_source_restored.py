@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
+import waiting
 from click.testing import CliRunner
 from connect_worker import connect_is_told
 from pyspark.sql import SparkSession
@@ -31,6 +32,7 @@ from streaming import queries, source_connector, source_slot, source_status
 
 # A stack of its own: its database is replaced.
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
+until = partial(waiting.until, seconds=120.0)
 CUSTOMER = "insert into customers values ({}, '{}', null, 'Wales', now(), now())"
 
 
@@ -55,13 +57,6 @@ def compare(spark: SparkSession, settings: Settings) -> Outcome:
         queries.catch_up(spark, settings, "changes")
 
     return reconcile_now.compare(settings, SILVER_CAPTURED, lambda: spark, catch_up, with_keys=True)
-
-
-def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def dumped(plan: Plan, file: Path) -> Path:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
+import waiting
 from click.testing import CliRunner
 from connect_worker import connect_is_told
 from pyspark.sql import SparkSession
@@ -34,6 +35,7 @@ from streaming.source_commands import SourceNeedsOperator, source
 
 # A stack of its own: what is left of the damage would stop the nights of other tests.
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1200)]
+until = partial(waiting.until, seconds=90.0)
 DAY = date(2026, 11, 23)
 RECOVERY = "restore_command = '/bin/false'\nhot_standby = off\n"
 """No log comes from elsewhere, and nobody connects before the new timeline has begun."""
@@ -58,13 +60,6 @@ def plan_of(settings: Settings) -> Plan:
 def as_administrator(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
     with database.connect(plan_of(settings)) as connection:
         return connection.execute(sql).fetchall()  # type: ignore[arg-type]
-
-
-def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def stop_connector(settings: Settings) -> None:

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import boto3
 import pytest
+import waiting
 
 from lakehouse import lease
 from lakehouse.errors import LeaseHeld, LeaseLost, ServiceUnreachable, StoreIgnoresConditions
@@ -23,6 +24,7 @@ from lakehouse.settings import PREFIX, Settings
 from lakehouse.store_lease import StoreLease
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+until = partial(waiting.until, seconds=60.0, pause=0.02)
 FOLDER = "leased"
 SECONDS = 4.0
 CHILD = """
@@ -60,13 +62,6 @@ def shown(settings: Settings) -> dict[str, Any]:
 def made(settings: Settings, client: Any = None, seconds: float = SECONDS) -> StoreLease:
     bucket, key = place(settings).values()
     return StoreLease("stream-a", store_of(settings), client or s3_client(settings), bucket, key, seconds)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come about within a minute"
-        time.sleep(0.02)
 
 
 @contextmanager
