@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from pyspark.sql import Column, Row, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse import delta_io
+from lakehouse import delta_io, few_rows
 from lakehouse.append import Append
 from lakehouse.delta_io import Mark
 from lakehouse.edit import Edit, TableChanged
@@ -95,7 +94,7 @@ def remember(spark: SparkSession, table: CapturedTable, settings: Settings, memo
 
     Raises `TableChanged` where an attempt of the same number has written its own: this one outlived its lease.
     """
-    values: dict[str, Any] = {
+    values = {
         "merge": memory.merge,
         "ends": dict(memory.ends),
         "lowest": dict(memory.lowest),
@@ -107,9 +106,8 @@ def remember(spark: SparkSession, table: CapturedTable, settings: Settings, memo
         "merged_at": datetime.now(UTC),
         **counts,
     }
-    row = tuple(values.get(name) for name in table.merges.columns)
     edit = Edit(spark, table.merges, settings)
-    edit.write(spark.createDataFrame([row], table.merges.schema).coalesce(1))
+    edit.write(few_rows.frame(spark, [values], table.merges.schema))
     if not edit.commit_once(Mark(application(table), memory.merge)):
         raise TableChanged(table.merges.name)
 

@@ -83,10 +83,13 @@ class Append:
 
     def _operation(self, metadata: str) -> Any:
         """What the table's history says of the commit."""
+        # Behind a manual update, Delta computes all of the table's state for its checksum; behind a write what changed.
         operation = getattr(self._jvm.org.apache.spark.sql.delta, "DeltaOperations$Write")
         none = self._none()
-        append = self._jvm.org.apache.spark.sql.SaveMode.Append
-        return operation(append, none, none, self._some(metadata), none, none, none, none, none)
+        return operation(self._mode(), none, none, self._some(metadata), none, none, none, none, none)
+
+    def _mode(self) -> Any:
+        return self._jvm.org.apache.spark.sql.SaveMode.Append
 
     def _no_actions(self) -> Any:
         return self._jvm.org.apache.spark.api.python.PythonUtils.toSeq(self._jvm.java.util.ArrayList())

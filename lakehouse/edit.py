@@ -114,9 +114,9 @@ class Edit(Append):
             actions = actions.appendedAll(vectors)
         return actions
 
-    def _operation(self, metadata: str) -> Any:
-        # It is neither of Delta's own statements, whose figures the commit would have to give.
-        return getattr(getattr(self._jvm.org.apache.spark.sql.delta, "DeltaOperations$ManualUpdate$"), "MODULE$")
+    def _mode(self) -> Any:
+        # None of Delta's own statements for rows that change, whose figures the commit would have to give.
+        return self._jvm.org.apache.spark.sql.SaveMode.Overwrite if self._vectors else super()._mode()
 
     def _column(self, column: Column) -> Any:
         return self._some(column._jc)

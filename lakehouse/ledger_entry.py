@@ -77,6 +77,10 @@ class Entry:
     """For clicks: how many objects were read, their bytes, a digest, and up to a bound each of them."""
     warned: dict[str, int] = field(default_factory=dict)
     """Rows that were written although they break a rule, by rule: those that only warn."""
+    vanished: int = 0
+    """Of the rows that were read: those that only an earlier try of the batch saw. It had rejected them when it was cut
+    off, and the source does not give them again (the object that they were in is gone).
+    """
 
     @property
     def rows_quarantined(self) -> int:

@@ -86,6 +86,9 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.ui.explainMode": "simple",
         "spark.sql.debug.maxToStringFields": "8",
         "spark.sql.streaming.metricsEnabled": "false",
+        # PySpark looks up the line of our code for each column that we name, and tells the JVM: that takes longer than
+        # making the column, and a merge makes some thousand.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
     }
     if "://" not in settings.checkpoints:
         # A plain rename is atomic on a local file system; the default writes a second copy (75 -> 14 ms a file).

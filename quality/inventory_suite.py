@@ -20,7 +20,7 @@ def bronze() -> Suite:
         *are_present("event_id", "sku", "warehouse_id", "sequence", "occurred_at"),
         are_unique_together("position_is_unique", INVENTORY_EVENTS.keys),
         is_one_of("movement", MOVEMENTS),
-        is_between("on_hand", 0, LEVEL_MAX),
+        is_between("on_hand", -LEVEL_MAX, LEVEL_MAX),
     )
     return Suite(INVENTORY_EVENTS, checks)
 

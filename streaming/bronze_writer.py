@@ -98,8 +98,7 @@ class BronzeWriter:
     def __call__(self, frame: DataFrame, number: int) -> None:
         """Write one micro-batch whole or not at all, or nothing when Bronze already holds it.
 
-        Raises `BatchDoesNotBalance`, `SourceHasGap`, `PartitionsGrew`, `CheckpointDoesNotContinue`, `BatchChanged` or
-        `LeaseLost`.
+        Raises `BatchDoesNotBalance`, `SourceHasGap`, `PartitionsGrew`, `CheckpointDoesNotContinue` or `LeaseLost`.
         """
         with self._stream.turn:
             self._write_batch(frame, number)
@@ -116,16 +115,18 @@ class BronzeWriter:
         try:
             mark = Mark(self._mark, number)
             expanded = self._stream.expand(frame, mark) if self._stream.expand else None
-            judged, counts = self._write(append, expanded.frame if expanded else frame, batch)
             kept = (self._stream, self._settings)
-            is_ahead = rejected.is_ahead(spark, *kept, batch.ranges, batch.logs, self._quarantine)
-            is_aside = counts.aside or is_ahead
+            recorded = rejected.of_an_earlier_try(spark, *kept, batch.ranges, batch.logs, self._quarantine)
+            judged, counts = self._write(append, expanded.frame if expanded else frame, batch, recorded)
+            is_aside = bool(counts.aside) or recorded is not None
             aside = judged.where(~is_good()).persist(StorageLevel.MEMORY_AND_DISK) if is_aside else None
             try:
-                entry = self._balance(expanded, batch, counts, rejected.by_name(aside) if aside else [], started)
-                if aside and (entry.rows_quarantined or is_ahead):
+                groups = rejected.by_name(aside) if aside else []
+                gone = rejected.vanished(recorded, aside, self._stream, batch.logs) if recorded and aside else []
+                entry = self._balance(expanded, batch, counts, groups, gone, started)
+                if aside and (entry.rows_quarantined or recorded):
                     self._held.require()
-                    rejected.commit(aside, *kept, entry, batch.logs, self._quarantine)
+                    rejected.commit(aside, recorded, *kept, entry, batch.logs, self._quarantine)
                     reach("between_targets")
                 if expanded:
                     self._held.require()
@@ -171,12 +172,19 @@ class BronzeWriter:
     def _mark(self) -> str:
         return f"{self._stream.spec.name}/{self._query_id}"
 
-    def _write(self, append: Append, raw: DataFrame, batch: _Batch) -> tuple[DataFrame, Counts]:
-        """Write the good rows to files, count all of them on the way; returns the judged frame and the counts."""
+    def _write(
+        self, append: Append, raw: DataFrame, batch: _Batch, recorded: DataFrame | None
+    ) -> tuple[DataFrame, Counts]:
+        """Write the good rows to files, count all of them on the way; returns the judged frame and the counts.
+
+        `recorded`: the rows that an earlier try of the batch has rejected, which stay so.
+        """
         at, number = F.lit(batch.ingested_at).cast("timestamp"), F.lit(batch.number)
         now = stamped(raw, in_all_rows(raw, at), in_all_rows(raw, number))
         while True:
             judged = self._stream.transform(now, self._schemas)
+            if recorded is not None:
+                judged = rejected.as_then(judged, recorded, self._stream, batch.logs)
             seen, counts = counted(judged, self._stream.event_time, self._stream.warning_rules)
             written = append.write(seen.where(is_good()).select(*self._stream.spec.columns))
             found = counts()
@@ -189,21 +197,28 @@ class BronzeWriter:
                 return judged, found
 
     def _balance(
-        self, expanded: Expanded | None, batch: _Batch, counts: Counts, aside: list[rejected.Group], started: float
+        self,
+        expanded: Expanded | None,
+        batch: _Batch,
+        counts: Counts,
+        aside: list[rejected.Group],
+        gone: list[rejected.Group],
+        started: float,
     ) -> Entry:
         taken = expanded.taken() if expanded else None
         records = expanded.notifications if expanded else counts.read
         holes = witness.holes(self._settings, self._stream, batch.number, batch.ranges, records)
-        promised = (taken.rows if taken else records) + holes
+        vanished = sum(one.rows for one in gone)
+        promised = (taken.rows if taken else records) + holes + vanished
         entry = Entry(
             stream=self._stream.spec.table,
             query_id=batch.query_id,
             batch_id=batch.number,
             ranges=tuple(one for one in batch.ranges if one.size),
             rows_promised=promised,
-            rows_read=counts.read,
+            rows_read=counts.read + vanished,
             rows_written=counts.good,
-            quarantined=_sums(("+".join(one.reasons), one.rows) for one in aside if one.reasons),
+            quarantined=_sums(("+".join(one.reasons), one.rows) for one in (*aside, *gone) if one.reasons),
             filtered=_sums((one.filtered_as, one.rows) for one in aside if one.filtered_as and not one.reasons),
             offset_holes=holes,
             first_event_at=counts.first.isoformat() if counts.first else None,
@@ -215,9 +230,10 @@ class BronzeWriter:
             redelivered=taken.redelivered if taken else 0,
             objects=taken.to_ledger() if taken else {},
             warned=counts.warned,
+            vanished=vanished,
         )
         if not entry.balances:
-            raise BatchDoesNotBalance(self._stream.spec.table, batch.number, promised, counts.read, entry.to_json())
+            raise BatchDoesNotBalance(self._stream.spec.table, batch.number, promised, entry.rows_read, entry.to_json())
         return entry
 
     def _commit(self, append: Append, batch: _Batch, entry: Entry) -> None:

@@ -58,7 +58,8 @@ def findings(settings: Settings, entries: Iterable[Entry], at_most: int | None =
     `ServiceUnreachable`.
     """
     batches = {(one.query_id, one.batch_id): one for one in entries}
-    taken = object_register.taken(settings)
+    # What a running stream has taken for a batch that has no entry yet is not looked at.
+    taken = [(mark, one) for mark, one in object_register.taken(settings) if _batch(mark) in batches]
     yield _register(batches, taken)
     yield _faults(settings, taken)
     read = [(mark, one) for mark, one in taken if one.outcome == "read"]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
 from pyspark.sql import SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
 
-from lakehouse import delta_io
+from lakehouse import delta_io, few_rows
 from lakehouse.append import Append, KnownPositions
 from lakehouse.delta_io import Mark
 from lakehouse.settings import Settings
@@ -35,8 +33,7 @@ class RegisterWriter:
             delta_io.ensure(spark, CLICK_OBJECTS, self._settings)
             self._has_table = True
         append = Append(spark, CLICK_OBJECTS, self._settings)
-        table = pa.Table.from_pylist(list(rows), to_arrow_schema(CLICK_OBJECTS.schema))
-        frame = spark.createDataFrame(table).coalesce(1)
+        frame = few_rows.frame(spark, rows, CLICK_OBJECTS.schema)
         if self._positions.at(append).get(mark.application, -1) >= mark.batch:
             of_batch = f"_application = '{mark.application}' and _batch_id = {mark.batch}"
             delta_io.overwrite(frame, CLICK_OBJECTS, self._settings, where=of_batch)

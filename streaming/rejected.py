@@ -13,7 +13,6 @@ from pyspark.sql import functions as F
 from lakehouse import delta_io
 from lakehouse import positions as bronze_positions
 from lakehouse.append import Append, KnownPositions
-from lakehouse.errors import LakehouseError
 from lakehouse.kafka_offsets import TopicLog
 from lakehouse.ledger_entry import Entry, OffsetRange
 from lakehouse.settings import Settings
@@ -23,18 +22,6 @@ from streaming import continuity
 
 if TYPE_CHECKING:
     from streaming.bronze_writer import BronzeStream
-
-
-class BatchChanged(LakehouseError):
-    """Rows of a batch that was cut off between its two targets are in the quarantine and would now go to Bronze."""
-
-    def __init__(self, stream: str, batch: int, rows: int) -> None:
-        super().__init__(
-            f"Batch {batch} of {stream} was cut off after its rejected rows had gone to the quarantine; {rows} of them "
-            "would not be rejected now. Nothing was written. If the code changed, let the version of before finish "
-            "this batch, then start this one. If an object that was missing has come since, move it away until the "
-            "batch is through, then put it back (docs/runbooks/clicks.md)."
-        )
 
 
 @dataclass(frozen=True)
@@ -52,47 +39,63 @@ def by_name(aside: DataFrame) -> list[Group]:
     return [Group(**row.asDict()) for row in grouped.agg(F.count(F.lit(1)).alias("rows")).collect()]
 
 
-def is_ahead(
+def of_an_earlier_try(
     spark: SparkSession,
     stream: BronzeStream,
     settings: Settings,
     ranges: Sequence[OffsetRange],
     logs: Mapping[str, TopicLog],
     known: KnownPositions,
-) -> bool:
-    """Whether the quarantine has seen a part of a batch that Bronze does not hold: a driver died between the two."""
+) -> DataFrame | None:
+    """The rows (`quarantine_id`, `reasons`) of a batch that the quarantine holds and Bronze does not: a driver died
+    between the two. None where it has seen nothing of the batch.
+    """
+    spec = quarantine_of(stream.spec.table)
     # Once for a driver: whatever commits to the quarantine later is the driver itself.
     held = known.newest
     if held is None:
-        held = known.at(Append(spark, quarantine_of(stream.spec.table), settings))
-    return bool(_ahead(bronze_positions.places(held), ranges, logs))
+        held = known.at(Append(spark, spec, settings))
+    ahead = _ahead(bronze_positions.places(held), ranges, logs)
+    return _recorded(delta_io.read(spark, spec, settings), stream, ahead, logs) if ahead else None
+
+
+def as_then(judged: DataFrame, recorded: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog]) -> DataFrame:
+    """Judged rows, of which those that are recorded stay rejected for the reasons of then.
+
+    What was missing then may be there now (a schema, a rule of another version), and a row is in one place.
+    """
+    then = recorded.select(F.col("quarantine_id").alias("_quarantine_id"), F.col("reasons").alias("_then"))
+    named = judged.withColumn("_quarantine_id", _identity_of_judged(stream, logs))
+    joined = named.join(F.broadcast(then), on="_quarantine_id", how="left")
+    return joined.withColumn("_reasons", F.coalesce("_then", "_reasons")).select(*judged.columns)
+
+
+def vanished(recorded: DataFrame, judged: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog]) -> list[Group]:
+    """The recorded rows that the source does not give any more (of an object that is gone, for one), by reasons."""
+    seen = judged.select(_identity_of_judged(stream, logs).alias("quarantine_id"))
+    grouped = recorded.join(seen, on="quarantine_id", how="left_anti").groupBy("reasons")
+    rows = grouped.agg(F.count(F.lit(1)).alias("rows")).collect()
+    return [Group(row["reasons"], None, row["rows"]) for row in rows]
 
 
 def commit(
     aside: DataFrame,
+    recorded: DataFrame | None,
     stream: BronzeStream,
     settings: Settings,
     entry: Entry,
     logs: Mapping[str, TopicLog],
     known: KnownPositions,
 ) -> None:
-    """Append the rejected rows of a batch, without those that the quarantine already holds. Raises `BatchChanged`.
-
-    It holds some already when a driver died between the two targets: then its positions are ahead of Bronze's.
-    """
+    """Append the rejected rows of a batch, without those that are `recorded`."""
     spark = aside.sparkSession
     spec = quarantine_of(stream.spec.table)
     delta_io.ensure(spark, spec, settings)
     append = Append(spark, spec, settings)
     rows = _rows(aside.where(F.col("_reasons").isNotNull()), stream, logs)
-    held = bronze_positions.places(known.at(append))
-    if ahead := _ahead(held, entry.ranges, logs):
-        recorded = _recorded(delta_io.read(spark, spec, settings), stream, ahead, logs)
-        if changed := recorded.join(rows, on="quarantine_id", how="left_anti").count():
-            raise BatchChanged(stream.spec.table, entry.batch_id, changed)
-        rows = rows.join(recorded, on="quarantine_id", how="left_anti")
-    append.write(rows)
+    append.write(rows if recorded is None else rows.join(recorded, on="quarantine_id", how="left_anti"))
     # The batch that was cut off may have ended behind this one: what it rejected there still counts as held.
+    held = bronze_positions.places(known.at(append))
     ends = {place: max(end, held.get(place, end)) for place, end in continuity.ends(entry.ranges, logs).items()}
     moved = bronze_positions.applications(ends)
     known.commit(append, {f"{spec.name}/{entry.query_id}": entry.batch_id} | moved, entry.to_json())
@@ -109,7 +112,7 @@ def _ahead(
 def _recorded(
     quarantine: DataFrame, stream: BronzeStream, ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]
 ) -> DataFrame:
-    """The ids of the rows that the quarantine holds of these ranges."""
+    """The rows that the quarantine holds of these ranges: `quarantine_id`, `reasons`."""
     in_each = [
         (F.col("_topic") == one.topic)
         & (F.col("_partition") == one.partition)
@@ -120,7 +123,7 @@ def _recorded(
     partition = F.coalesce("origin_etag", F.col("origin_partition").cast("string"))
     now = _identity(stream, logs, F.col("arrived_at"), F.col("origin"), partition, F.col("origin_position"))
     is_recorded = reduce(Column.__or__, in_each) & (F.col("quarantine_id") == now)
-    return quarantine.where(is_recorded).select("quarantine_id")
+    return quarantine.where(is_recorded).select("quarantine_id", "reasons")
 
 
 def is_before(positions: bronze_positions.Positions) -> Column:
@@ -150,6 +153,11 @@ def _identity(
     return F.sha2(F.concat_ws("\x1f", *texts), 256).substr(1, 16)
 
 
+def _identity_of_judged(stream: BronzeStream, logs: Mapping[str, TopicLog]) -> Column:
+    place, partition, position = (F.col(name) if name else F.lit(None) for name in stream.origin)
+    return _identity(stream, logs, F.col("_kafka_at"), place, partition, position)
+
+
 def _rows(rejected: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog]) -> DataFrame:
     """Judged rows -> the columns of `ops.quarantine/<stream>`."""
     place, partition, position = (F.col(name) if name else F.lit(None) for name in stream.origin)
@@ -159,7 +167,7 @@ def _rows(rejected: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog
         return F.col(column) if column in columns else F.lit(None).cast(kind)
 
     return rejected.select(
-        _identity(stream, logs, F.col("_kafka_at"), place, partition, position).alias("quarantine_id"),
+        _identity_of_judged(stream, logs).alias("quarantine_id"),
         F.lit(name).alias("stream"),
         F.lit("bronze").alias("stage"),
         F.col("_reasons").alias("reasons"),

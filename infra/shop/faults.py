@@ -13,7 +13,7 @@ from uuid import UUID
 
 INVENTORY_REASONS = (
     "null_value", "bad_framing", "unknown_schema_id", "undecodable_body", "missing_event_id", "missing_sku",
-    "missing_warehouse_id", "unknown_movement", "negative_on_hand", "event_time_out_of_range",
+    "missing_warehouse_id", "unknown_movement", "event_time_out_of_range",
 )  # fmt: skip
 CLICK_REASONS = (
     "invalid_utf8", "malformed_json", "missing_event_id", "bad_timestamp", "unknown_event_type",
@@ -68,7 +68,6 @@ def inventory_fault(rng: Random, reason: str, like: dict[str, Any], encode: Enco
         "missing_sku": {"sku": ""},
         "missing_warehouse_id": {"warehouse_id": ""},
         "unknown_movement": {"movement": rng.choice(("shrinkage", "teleport", "SALE?"))},
-        "negative_on_hand": {"on_hand": -rng.randint(1, 40)},
         "event_time_out_of_range": {"occurred_at": like["occurred_at"] + _TEN_YEARS},
     }
     value = encode(event | changed.get(reason, {}))

@@ -31,7 +31,11 @@ INVENTORY_EVENTS = TableSpec(
     comment="Stock movements as they were published to Kafka.",
     # Text costs most, and nobody looks for an event by its id in a file's statistics.
     properties=APPEND_ONLY
-    | {"delta.dataSkippingStatsColumns": "_partition,_offset,occurred_at,_ingested_at,_replayed_at"},
+    | {
+        "delta.dataSkippingStatsColumns": "_partition,_offset,occurred_at,_ingested_at,_replayed_at",
+        # Somebody waits for its rows, so there is a commit a second; and each checkpoint names all files again.
+        "delta.checkpointInterval": "500",
+    },
 )
 
 CLICK_EVENTS = TableSpec(

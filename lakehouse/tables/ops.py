@@ -15,7 +15,8 @@ LEDGER = TableSpec(
         "rows_promised bigint, rows_read bigint, "
         "rows_written bigint, rows_quarantined bigint, quarantined map<string,bigint>, filtered map<string,bigint>, "
         "offset_holes bigint, first_event_at timestamp, last_event_at timestamp, code_version string, "
-        "committed_at timestamp, table_version bigint, ingested_at timestamp, warned map<string,bigint>"
+        "committed_at timestamp, table_version bigint, ingested_at timestamp, warned map<string,bigint>, "
+        "vanished bigint"
     ),
     keys=("stream", "query_id", "batch_id"),
     comment="One entry per micro-batch, projected from the metadata of the Bronze commits.",

@@ -89,7 +89,7 @@ def sent(settings: Settings) -> Sent:
         (whole + b"\x00", "trailing_bytes"),
         (framed(inventory_schema(), event(0, event_id="x" * 5000), first), "oversize"),
         (framed(without_sku, event(0), third), "missing_field:sku"),
-        (framed(inventory_schema(), event(0, sku="", on_hand=-1), first), "missing_sku+negative_on_hand"),
+        (framed(inventory_schema(), event(0, sku="", movement="theft"), first), "missing_sku+unknown_movement"),
         (framed(inventory_schema(), ahead, first), "event_time_out_of_range"),
     ]
     good = [framed(inventory_schema(), event(number), first) for number in range(1, 40)]

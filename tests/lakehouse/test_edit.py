@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from lakehouse import delta_io
@@ -55,6 +58,22 @@ def test_rows_go_and_come_in_one_commit(spark: SparkSession, table: Settings) ->
         edit.commit_once(Mark("test", number))
     assert words(spark, table) == {n: "new" if n % 10 in (1, 2) else "old" for n in range(100)}
     assert delta_io.version(spark, NUMBERS, table) == before + 2
+
+
+def test_the_checksum_of_an_edit_is_that_of_the_table(spark: SparkSession, table: Settings) -> None:
+    for number in (1, 2):
+        edit = Edit(spark, NUMBERS, table)
+        rows = edit.rows().where(f"id % 10 = {number}")
+        edit.take_away(rows)
+        edit.write(renewed(rows).coalesce(1))
+        edit.commit_once(Mark("test", number))
+    version = delta_io.version(spark, NUMBERS, table)
+    said = json.loads((Path(NUMBERS.path(table)) / "_delta_log" / f"{version:020}.crc").read_text("utf-8"))
+    # Delta derives it from the one before and what the commit did; another reader takes all of the log.
+    held = pa.table(DeltaTable(NUMBERS.path(table)).get_add_actions(flatten=True))
+    assert (said["numFiles"], said["tableSizeBytes"]) == (held.num_rows, sum(held["size_bytes"].to_pylist()))
+    assert (said["numDeletedRecordsOpt"], said["numDeletionVectorsOpt"]) == (20, 2)
+    assert [(one["appId"], one["version"]) for one in said["setTransactions"]] == [("test", 2)]
 
 
 def test_a_mark_that_the_table_knows_is_not_committed_again(spark: SparkSession, table: Settings) -> None:

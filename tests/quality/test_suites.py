@@ -139,7 +139,7 @@ DEFECTS: dict[str, tuple[Rows, dict[str, int | None]]] = {
             row("bronze.inventory_events", _offset=1, sku=None),
             row("bronze.inventory_events", _offset=2, warehouse_id=None),
             row("bronze.inventory_events", _offset=3, movement="theft"),
-            row("bronze.inventory_events", _offset=4, on_hand=-1),
+            row("bronze.inventory_events", _offset=4, on_hand=-10_000_001),
             row("bronze.inventory_events", _offset=101),
         ],
         {

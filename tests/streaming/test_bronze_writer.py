@@ -26,7 +26,7 @@ from lakehouse.tables import INVENTORY_EVENTS, quarantine_of
 from streaming import bronze_writer, checkpoint, inventory_events, witness
 from streaming.bronze_writer import BronzeStream, BronzeWriter
 from streaming.expansion import Expanded, Taken, TakenObject
-from streaming.rejected import BatchChanged
+from streaming.ledger_verify import verify
 from streaming.writer_schemas import Registry, WriterSchemas
 
 # Each test makes tables of its own.
@@ -161,11 +161,19 @@ def test_a_batch_that_was_cut_off_is_finished_by_the_next_driver(cut_off: Ground
 
 
 @pytest.mark.parametrize("now", [[2, 4], [4], []], ids=["others", "fewer", "none"])
-def test_a_rejected_row_that_would_be_good_now_stops_the_stream(cut_off: Ground, now: list[int]) -> None:
-    with pytest.raises(BatchChanged, match=f"{len({1, 4} - set(now))} of them would not be rejected now"):
-        cut_off.run(6, rejects=now)
-    cut_off.assert_nothing_is_there()
-    assert cut_off.quarantine() == [1, 4]
+def test_a_rejected_row_that_would_be_good_now_stays_rejected(cut_off: Ground, now: list[int]) -> None:
+    cut_off.run(6, rejects=now)
+    rejected = sorted({1, 4, *now})
+    assert (cut_off.bronze(), cut_off.quarantine()) == (sorted({*range(6)} - {*rejected}), rejected)
+    assert cut_off.entries()[0].quarantined == {"unfit": len(rejected)}
+
+
+def test_a_rejected_row_that_the_source_does_not_give_again_is_counted(cut_off: Ground) -> None:
+    cut_off.told_by_witness = 5
+    cut_off.run(6, [0, 1, 2, 3, 5], rejects=[1])
+    assert (cut_off.bronze(), cut_off.quarantine()) == ([0, 2, 3, 5], [1, 4])
+    (entry,) = cut_off.entries()
+    assert (entry.rows_read, entry.rows_quarantined, entry.vanished, entry.offset_holes) == (6, 2, 1, 1)
 
 
 def test_a_row_that_is_rejected_only_now_joins_the_others(cut_off: Ground) -> None:
@@ -190,6 +198,14 @@ def test_rejected_rows_of_an_earlier_topic_are_not_those_of_a_batch_that_was_cut
         ground.run(6, rejects=[2], dies_at="between_targets")
     ground.run(6, rejects=[2])
     assert (ground.bronze(), ground.quarantine()) == ([0, 0, 1, 2, 3, 3, 4, 5, 5], [1, 2, 4])
+
+
+def test_the_ledger_is_verified_while_a_batch_is_on_its_way(ground: Ground) -> None:
+    ground.run(3, rejects=[1])
+    with pytest.raises(DriverDied):
+        ground.run(6, [3, 4, 5], rejects=[4], number=1, dies_at="between_targets")
+    assert ground.quarantine() == [1, 4]
+    assert [one.name for one in verify(ground.settings, with_broker=False) if not one.agrees] == []
 
 
 def test_fewer_records_than_promised_are_not_committed(ground: Ground) -> None:

@@ -38,19 +38,26 @@ BAD: dict[str, bytes | None] = {
     "missing_sku": framed(SCHEMA, stock_event(sku=" ")),
     "missing_warehouse_id": framed(SCHEMA, stock_event(warehouse_id="")),
     "unknown_movement": framed(SCHEMA, stock_event(movement="theft")),
-    "negative_on_hand": framed(SCHEMA, stock_event(on_hand=-1)),
     "event_time_out_of_range": framed(SCHEMA, stock_event(occurred_at=datetime(2036, 1, 1, tzinfo=UTC))),
 }
 RANDOM = random.Random(4)
 # Two of these end, or begin, like the mark that the decoder appends; the last says that it is 1.4 GB of text.
 TAILS = [RANDOM.randbytes(length) for length in range(1, 25)] + [GOOD[5:], END_BYTES[:7], END_BYTES[1:]]
 CUTS = [GOOD[:length] for length in range(5, len(GOOD))]
+OVERSOLD = framed(SCHEMA, stock_event(on_hand=-1))
 HUGE = GOOD[:5] + bytes.fromhex("80e89cd70a") + b"abc"
 
 
 @pytest.fixture(scope="module")
 def judged(spark: SparkSession) -> list[Any]:
-    more = [b"abc", framed(SCHEMA, stock_event(sku="", on_hand=-1)), HUGE, *CUTS, *[GOOD + tail for tail in TAILS]]
+    more = [
+        b"abc",
+        framed(SCHEMA, stock_event(sku="", movement="theft")),
+        OVERSOLD,
+        HUGE,
+        *CUTS,
+        *[GOOD + tail for tail in TAILS],
+    ]
     frame = frame_of(spark, [GOOD, *BAD.values(), *more])
     return transform(frame, KNOWN, max_bytes=MAX_BYTES).orderBy("_offset").collect()
 
@@ -74,15 +81,20 @@ def test_three_bytes_are_no_frame(judged: list[Any]) -> None:
 
 
 def test_all_broken_rules_are_recorded(judged: list[Any]) -> None:
-    assert judged[len(BAD) + 2]["_reasons"] == ["missing_sku", "negative_on_hand"]
+    assert judged[len(BAD) + 2]["_reasons"] == ["missing_sku", "unknown_movement"]
+
+
+def test_a_level_below_zero_is_real_and_named(judged: list[Any]) -> None:
+    row = judged[len(BAD) + 3]
+    assert (row["_reasons"], row["on_hand"], row["_warnings"]) == (None, -1, ["negative_on_hand"])
 
 
 def test_a_damaged_length_takes_no_memory(judged: list[Any]) -> None:
-    assert judged[len(BAD) + 3]["_reasons"] == ["undecodable_body"]
+    assert judged[len(BAD) + 4]["_reasons"] == ["undecodable_body"]
 
 
 def test_a_body_cut_at_any_byte_is_undecodable(judged: list[Any]) -> None:
-    cut = judged[len(BAD) + 4 :][: len(CUTS)]
+    cut = judged[len(BAD) + 5 :][: len(CUTS)]
     assert {tuple(row["_reasons"]) for row in cut} == {("undecodable_body",)}
 
 

@@ -39,10 +39,16 @@ def left(at: int) -> Entry:
     return replace(entry("gap", at, at), topic_ids={"another": "its id"})
 
 
-def lake(settings: Settings, table: str, entries: Iterable[Entry], transactions: Sequence[str | None] = ()) -> None:
-    """A Bronze table that holds the rows of its entries; `transactions`: of each row."""
+def lake(
+    settings: Settings,
+    table: str,
+    entries: Iterable[Entry],
+    transactions: Sequence[str | None] = (),
+    first: int = 0,
+) -> None:
+    """A Bronze table that holds the rows of its entries; `transactions`: of each row, `first`: number of the first."""
     waiting = list(transactions)
-    for number, one in enumerate(entries):
+    for number, one in enumerate(entries, first):
         at = START + timedelta(seconds=number)
         stamp = at.replace(tzinfo=None).isoformat(sep=" ")
         count = one.rows_written
@@ -64,6 +70,19 @@ def found(settings: Settings, name: str, with_broker: bool = False) -> Finding:
 
 
 BEFORE = [entry("batch", 0, 100), entry("batch", 100, 200)]
+
+
+@pytest.mark.parametrize("stray", [0, 7])
+def test_of_what_comes_meanwhile_only_rows_of_no_batch_are_a_difference(stray: int, settings: Settings) -> None:
+    lake(settings, STREAM, BEFORE)
+    findings = verify(settings, with_broker=False)
+    next(findings)
+    lake(settings, STREAM, [entry("batch", 200, 300)], first=2)
+    stamps = pa.array([START + timedelta(hours=1)] * stray, pa.timestamp("us", "UTC"))
+    table = f"{settings.warehouse}/bronze/{STREAM}"
+    write_deltalake(table, pa.table({"_ingested_at": stamps}), mode="append", schema_mode="merge")
+    rows = next(one for one in findings if one.name == f"{STREAM}: rows written and rows in Bronze")
+    assert (rows.expected, rows.found - rows.expected) == (200, stray)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +145,13 @@ def test_the_broker_is_asked_for_what_it_still_holds(
     assert (again.expected, again.found) == (asked, asked)
 
 
-def announced(settings: Settings, **events: int) -> None:
-    """END markers: how many events of orders each transaction had."""
+def announced(settings: Settings, at: datetime = START - timedelta(hours=1), **events: int) -> None:
+    """END markers: how many events of orders each transaction had, and when Kafka got them."""
     rows = [
         {
             "kind": "END",
             "transaction_id": f"{name}:900",
+            "_kafka_at": at,
             "data_collections": [{"data_collection": "public.orders", "event_count": count}],
         }
         for name, count in events.items()
@@ -160,6 +180,15 @@ def test_an_event_that_did_not_arrive_is_found(settings: Settings) -> None:
     announced(settings, a=3, b=2, c=1)
     one = transactions(settings, [change("batch", 0, 4)], a=3, b=1)
     assert (one.expected, one.found) == (3, 1)
+
+
+@pytest.mark.parametrize(("later_by", "complete"), [(0, 2), (59, 2), (61, 1)])
+def test_what_ended_when_the_newest_batch_was_taken_may_be_on_its_way(
+    later_by: int, complete: int, settings: Settings
+) -> None:
+    announced(settings, START - timedelta(seconds=later_by), a=3, b=2)
+    one = transactions(settings, [change("batch", 0, 4)], a=3, b=1)
+    assert (one.expected, one.found) == (2, complete)
 
 
 @pytest.mark.parametrize(

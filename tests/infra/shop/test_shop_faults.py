@@ -53,7 +53,6 @@ def inventory_reasons(value: bytes | None, decode: Decode, now: datetime) -> lis
         "missing_sku": not event["sku"].strip(),
         "missing_warehouse_id": not event["warehouse_id"].strip(),
         "unknown_movement": event["movement"] not in MOVEMENTS,
-        "negative_on_hand": event["on_hand"] < 0,
         "event_time_out_of_range": event["occurred_at"] > now + timedelta(days=1),
     }
     return [reason for reason, is_broken in broken.items() if is_broken]
@@ -160,8 +159,8 @@ def test_objects_hold_exactly_the_bad_lines_that_they_count(noon: datetime) -> N
 
 def test_schedule_keeps_the_share_over_many_small_batches() -> None:
     schedule = FaultSchedule(INVENTORY_REASONS, 0.02)
-    reasons = [reason for _ in range(1_000) for reason in schedule.take(7)]
-    assert len(reasons) == 140
+    reasons = [reason for _ in range(900) for reason in schedule.take(7)]
+    assert len(reasons) == 126
     assert set(Counter(reasons).values()) == {14}
 
 
