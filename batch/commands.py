@@ -27,7 +27,7 @@ class RebuildDiffers(LakehouseError):
 
 @click.group()
 def batch() -> None:
-    """Bronze to Silver: merge what is new, rebuild, replay, forget old deletes, compact."""
+    """Bronze to Silver: merge what is new, rebuild, replay, forget old deletes, compact, vacuum."""
 
 
 @batch.command()
@@ -109,6 +109,17 @@ def compact(settings: Settings, by_key: bool) -> None:
     from lakehouse.session import build_session
 
     for one in compact_all(build_session(settings, "lakehouse-compact"), settings, by_key):
+        click.echo(str(one))
+
+
+@batch.command()
+@click.pass_obj
+def vacuum(settings: Settings) -> None:
+    """Delete files of Bronze, Silver and the candidates that no version of the last week needs; beside anything."""
+    from batch.vacuum import vacuum as vacuum_all
+    from lakehouse.session import build_session
+
+    for one in vacuum_all(build_session(settings, "lakehouse-vacuum"), settings):
         click.echo(str(one))
 
 

@@ -60,6 +60,9 @@ REGISTRY_UNAVAILABLE = Gauge(
     "For how long streams have been waiting for an answer of the schema registry, in seconds; 0 when it answers.",
     registry=STREAMS,
 )
+ALERTS_WAITING = Gauge(
+    "alerts_waiting", "Alerts on the topic that the notifier is not done with, as of the last minute.", registry=STREAMS
+)
 
 WAL_STATUSES = ("reserved", "extended", "unreserved", "lost", "missing")
 """States of a replication slot in Postgres' words, and ours for one that is not there."""
@@ -135,6 +138,11 @@ def observe_progress(stream: str, offsets_behind: int) -> None:
 def registry_unavailable(seconds: float) -> None:
     """Streams have waited so many seconds for an answer of the schema registry; 0 when it answered."""
     REGISTRY_UNAVAILABLE.set(seconds)
+
+
+def alerts_waiting(number: int) -> None:
+    """The notifier is not done with so many alerts."""
+    ALERTS_WAITING.set(number)
 
 
 def begin_at_zero(warning_rules: Mapping[str, Iterable[str]], object_outcomes: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from lakehouse.errors import ServiceUnreachable
 from lakehouse.kafka_config import client_config
+from lakehouse.kafka_offsets import TopicLogs
 from lakehouse.settings import Settings
 from streaming.deliveries import TIMEOUT_SECONDS, Progress, log_client_error, notifier_id
 
@@ -26,6 +27,21 @@ class Letter:
     partition: int
     offset: int
     value: bytes | None
+
+
+def waiting(settings: Settings) -> int:
+    """How many alerts the notifier is not done with. Raises `ServiceUnreachable` and `TopicMissing`."""
+    topic = settings.alerts_topic
+    log = TopicLogs(settings).describe([topic])[topic]
+    consumer = Consumer(client_config(settings) | {"group.id": notifier_id(settings), "error_cb": log_client_error})
+    try:
+        done = consumer.committed([TopicPartition(topic, one) for one in log.ends], timeout=TIMEOUT_SECONDS)
+    except KafkaException as error:
+        raise ServiceUnreachable("Kafka", settings.kafka_bootstrap_servers, f"{error.args[0].str()}.") from None
+    finally:
+        consumer.close()
+    # Below the beginning of the log there is none any more, whatever the notifier has done.
+    return sum(log.ends[one.partition] - max(one.offset, log.begins[one.partition]) for one in done)
 
 
 class AlertSource:

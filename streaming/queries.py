@@ -30,9 +30,9 @@ from streaming import (
     kafka_source,
     low_stock,
     object_reader,
+    page_watch,
     quarantine_desk,
     source_markers,
-    source_watch,
 )
 from streaming.bronze_writer import BronzeStream, BronzeWriter
 from streaming.object_lister import ObjectLister
@@ -140,7 +140,9 @@ def run(
         elif lister:
             threading.Thread(target=lister.run, args=(stopping,), name="object-lister", daemon=True).start()
         if group in ("changes", "all"):
-            source_watch.start(settings, stopping)
+            page_watch.start(settings, stopping, page_watch.slot)
+        if group in ("inventory", "all"):
+            page_watch.start(settings, stopping, page_watch.alerts)
         registry = Registry(settings, stopping)
         running: list[StreamingQuery] = []
         try:

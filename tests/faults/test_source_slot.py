@@ -29,7 +29,7 @@ from lakehouse.session import point_at_store
 from lakehouse.settings import Settings
 from lakehouse.source_beat import ChangesDoNotArrive, prove_arrival
 from lakehouse.tables import CAPTURED, CUSTOMERS
-from streaming import night, source_connector, source_gaps, source_slot, source_status, source_watch
+from streaming import night, page_watch, source_connector, source_gaps, source_slot, source_status
 from streaming.catch_up import catch_up
 from streaming.source_commands import SourceNeedsOperator, source
 
@@ -128,7 +128,7 @@ def test_the_database_publishes_the_captured_tables_and_no_other(shop: Settings)
 
 def test_the_slot_is_on_the_streams_page(shop: Settings) -> None:
     stopping = threading.Event()
-    watching = threading.Thread(target=source_watch.watch, args=(shop, stopping))
+    watching = threading.Thread(target=page_watch.watch, args=(shop, stopping, page_watch.slot))
     watching.start()
     labels = {"slot": shop.source_slot, "status": "reserved"}
     until(lambda: metrics.STREAMS.get_sample_value("source_slot_wal_status", labels) == 1)

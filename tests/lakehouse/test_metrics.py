@@ -91,6 +91,7 @@ def exported_names() -> set[str]:
     metrics.observe_progress("any", 0)
     metrics.quarantine_backlog("any", {"bad_framing": (1, 0.0)})
     metrics.observe_slot("any", "reserved", 0)
+    metrics.alerts_waiting(0)
     samples = {sample.name for family in metrics.STREAMS.collect() for sample in family.samples}
     pushed = pushed_metrics.PIPELINE | pushed_metrics.DRIVER | pushed_metrics.RECONCILED | pushed_metrics.SOURCE
     return samples | set(pushed)

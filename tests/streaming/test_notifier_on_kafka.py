@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from lakehouse.kafka_config import client_config
 from lakehouse.settings import Settings
 from streaming import notifier
+from streaming.alert_source import waiting
 from streaming.deliveries import Deliveries, NotifierReplaced, State, notifier_id
 from tests.slack_stand_in import Hook, slack_stand_in
 
@@ -110,6 +111,19 @@ def test_each_alert_arrives_once_and_not_again_after_a_restart(alerts: Settings,
     assert send_all(alerts) == {"sent": 1}
     assert told(hook) == ["SKU-1", "SKU-2", "SKU-3", "SKU-4"]
     assert committed(alerts) == 5
+
+
+def test_what_the_notifier_is_not_done_with_is_counted(alerts: Settings) -> None:
+    assert waiting(alerts) == 0
+    publish(alerts, 1, 2)
+    assert waiting(alerts) == 2
+    send_all(alerts)
+    publish(alerts, 3)
+    assert waiting(alerts) == 1
+    # Retention has taken all of them: none waits any more.
+    admin = AdminClient(client_config(alerts))
+    admin.delete_records([TopicPartition(alerts.alerts_topic, 0, 3)])[TopicPartition(alerts.alerts_topic, 0)].result(30)
+    assert waiting(alerts) == 0
 
 
 def test_dying_after_the_message_and_before_its_record_repeats_it_marked(

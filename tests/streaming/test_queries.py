@@ -39,7 +39,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Query]:
 
     monkeypatch.setattr(queries, "start", start)
     monkeypatch.setattr(queries, "build_session", lambda *_: SimpleNamespace(stop=lambda: None))
-    monkeypatch.setattr(queries.source_watch, "start", lambda *_: None)
+    monkeypatch.setattr(queries.page_watch, "start", lambda *_: None)
     return queries_started
 
 

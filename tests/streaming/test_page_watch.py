@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from lakehouse.settings import Settings
-from streaming import source_slot, source_watch
+from streaming import page_watch, source_slot
 from streaming.source_slot import SlotNotRead
 
 
@@ -50,7 +50,7 @@ def test_the_watch_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) 
             if len(warned) == 2:
                 stopping.set()
 
-    monkeypatch.setattr(source_watch, "SECONDS", 0.0)
-    monkeypatch.setattr(source_watch, "log", Log())
-    source_watch.watch(settings, stopping)
+    monkeypatch.setattr(page_watch, "SECONDS", 0.0)
+    monkeypatch.setattr(page_watch, "log", Log())
+    page_watch.watch(settings, stopping, page_watch.slot)
     assert warned == ["slot_not_seen", "slot_not_seen"]
