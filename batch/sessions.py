@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from functools import reduce
 from operator import and_
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -148,9 +149,9 @@ def _touched(spark: SparkSession, settings: Settings, through: int | None, newes
         changes = delta_io.changes_since(spark, CLICKS, settings, through, newest)
         touched = changes.select(visitor().alias("_visitor"), "event_at").distinct().persist()
         touched.count()
-    except PySparkException as error:
+    except (PySparkException, Py4JJavaError) as error:
         # The feed was switched on later, or the files of old versions were cleaned away.
-        log.warning("sessions_from_scratch", reason=error.getCondition() or str(error)[:200])
+        log.warning("sessions_from_scratch", reason=str(error)[:200])
         return None
     return touched
 

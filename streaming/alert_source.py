@@ -41,7 +41,7 @@ def waiting(settings: Settings) -> int:
     finally:
         consumer.close()
     # Below the beginning of the log there is none any more, whatever the notifier has done.
-    return sum(log.ends[one.partition] - max(one.offset, log.begins[one.partition]) for one in done)
+    return sum(max(0, log.ends[one.partition] - max(one.offset, log.begins[one.partition])) for one in done)
 
 
 class AlertSource:
@@ -50,6 +50,7 @@ class AlertSource:
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.alerts_topic
         self._at_end: set[int] = set()
+        self._next: dict[int, int] = {}
         self._consumer = Consumer(
             client_config(settings)
             | {
@@ -87,6 +88,11 @@ class AlertSource:
         offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in newest.items()]
         return Progress(offsets, self._consumer.consumer_group_metadata())
 
+    def standing(self) -> Progress:
+        """The progress of a consumer that is done with all that was handed out, ever."""
+        offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in self._next.items()]
+        return Progress(offsets, self._consumer.consumer_group_metadata())
+
     def _assign(self, settings: Settings) -> int:
         topic = self._consumer.list_topics(self._topic, timeout=TIMEOUT_SECONDS).topics[self._topic]
         if topic.error is not None:
@@ -97,6 +103,7 @@ class AlertSource:
         # for Slack costs no membership of the group.
         asked = [TopicPartition(self._topic, partition) for partition in topic.partitions]
         start = self._consumer.committed(asked, timeout=TIMEOUT_SECONDS)
+        self._next = {one.partition: one.offset for one in start if one.offset >= 0}
         for partition in start:
             partition.offset = partition.offset if partition.offset >= 0 else OFFSET_BEGINNING
         self._consumer.assign(start)
@@ -110,6 +117,7 @@ class AlertSource:
             if record.error() is None:
                 self._at_end.discard(record.partition())
                 letters.append(Letter(record.partition(), record.offset(), record.value()))
+                self._next[record.partition()] = record.offset() + 1
             elif record.error().code() == KafkaError._PARTITION_EOF:
                 self._at_end.add(record.partition())
             elif record.error().fatal():

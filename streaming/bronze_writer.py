@@ -56,6 +56,8 @@ class BronzeStream:
     """Whether the topic's log has offsets without rows by design (transaction markers of exactly-once producers)."""
     keeps_partitions: bool = False
     """Whether a key's records are ordered by their place in one partition: then the topic may get no more of them."""
+    reads_headers: bool = False
+    """Whether `transform` asks for the headers of records."""
     is_awaited: bool = False
     """Whether somebody waits for its rows now, so that its batches follow each other quickly."""
     offsets_per_batch: int | None = None

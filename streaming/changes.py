@@ -34,6 +34,8 @@ def stream(captured: CapturedTable, settings: Settings) -> BronzeStream:
         # Connect writes in transactions; their markers use up offsets.
         has_holes=True,
         keeps_partitions=True,
+        # They name the incarnation of the source.
+        reads_headers=True,
         warning_rules=names_of_warnings(CHANGE_RULES.get(captured.name, ())),
     )
 

@@ -19,8 +19,10 @@ def read(
     topics: Sequence[str],
     starting: Mapping[str, Mapping[int, int]] | None = None,
     offsets_per_batch: int | None = None,
+    with_headers: bool = False,
 ) -> DataFrame:
-    """A streaming frame of key, value, topic, partition, offset, timestamp, headers.
+    """A streaming frame of key, value, topic, partition, offset, timestamp; also headers where they are wanted, since a
+    list is made for each record.
 
     A batch has at most `offsets_per_batch`; without, as many as the settings allow.
     A new checkpoint begins at the offsets of `starting` (topic -> partition -> offset), or at the earliest without.
@@ -32,7 +34,7 @@ def read(
         reader.option("subscribe", ",".join(topics))
         .option("startingOffsets", earliest)
         .option("failOnDataLoss", "true")
-        .option("includeHeaders", "true")
+        .option("includeHeaders", with_headers)
         .option("maxOffsetsPerTrigger", offsets_per_batch or settings.max_offsets_per_batch)
         # Debezium writes in transactions: rows of an aborted one must never be seen.
         .option("kafka.isolation.level", "read_committed")

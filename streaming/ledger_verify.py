@@ -24,7 +24,7 @@ from streaming.finding import Finding
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STREAMS_APART = 60_000_000
-"""Microseconds by which the stream of changes may be behind that of the markers."""
+"""Microseconds by which partitions of one topic, as they are read, may be apart."""
 
 
 class LedgerDiffers(LakehouseError):
@@ -56,7 +56,7 @@ def verify(settings: Settings, with_broker: bool = True, objects: int | None = N
             yield _broker(settings, stream, batches)
         if stream == CLICK_EVENTS.table:
             yield from object_recount.findings(settings, batches, objects)
-    yield from _transactions(settings)
+    yield from _transactions(settings, with_broker)
 
 
 def _unnamed_offsets(entries: list[Entry]) -> int:
@@ -114,11 +114,13 @@ def _quarantine(settings: Settings, stream: str, entries: list[Entry]) -> Iterat
     replayed = sum(one.rows_written for one in entries if one.kind == "replay")
     there, stands, marked = 0, Counter[str](), 0
     # A running stream has rejected rows of a batch that has no entry yet: they come before it.
+    newest_batch = max(_stamps(one for one in entries if one.kind == "batch"), default=0)
     newest = max(_stamps(entries), default=0)
     if connection := quarantine_standing.connect(settings, stream):
-        of_bronze = f"from standing where stage = 'bronze' and epoch_us(_ingested_at) <= {newest}"
+        of_bronze = f"from standing where stage = 'bronze' and epoch_us(_ingested_at) <= {newest_batch}"
         there = int(direct_read.rows(connection, f"select count(distinct quarantine_id) {of_bronze}")[0][0])
-        stands = Counter(dict(direct_read.rows(connection, f"select status, count(*) {of_bronze} group by 1")))
+        status = f"case when epoch_us(in_bronze_since) > {newest} then 'open' else status end"
+        stands = Counter(dict(direct_read.rows(connection, f"select {status}, count(*) {of_bronze} group by 1")))
         # Counted in Bronze itself, whether or not a rejected row belongs to each.
         of_now = f"from came_back where epoch_us(_replayed_at) <= {newest}"
         marked = int(direct_read.rows(connection, f"select count(*) {of_now}")[0][0])
@@ -174,15 +176,17 @@ def _is_retained(entry: Entry, logs: dict[str, TopicLog]) -> bool:
     )
 
 
-def _transactions(settings: Settings) -> Iterator[Finding]:
+def _transactions(settings: Settings, with_broker: bool) -> Iterator[Finding]:
     """Events per transaction and table as Debezium announced them, against the rows of Bronze."""
     if direct_read.open_table(settings, SOURCE_MARKERS.name) is None:
         return
-    # Before the rows, so that each entry's are among them.
+    # In this order: the events of each marker stand in the topics before their ends of now, and the rows of each entry
+    # are in the tables as they are opened behind it.
+    connection = direct_read.connect(settings, SOURCE_MARKERS.name)
+    logs = _logs(settings, {captured.topic(settings) for captured in CAPTURED}) if with_broker else {}
     ledger = {
         captured.name: list(direct_read.ledger_entries(settings, captured.changes.table)) for captured in CAPTURED
     }
-    connection = direct_read.connect(settings, SOURCE_MARKERS.name, *[table.changes.name for table in CAPTURED])
     announced = """select split_part(transaction_id, ':', 1), one.data_collection, one.event_count, epoch_us(_kafka_at)
         from (select transaction_id, _kafka_at, unnest(data_collections) as one
               from "bronze"."source_markers" where kind = 'END')"""
@@ -193,24 +197,38 @@ def _transactions(settings: Settings) -> Iterator[Finding]:
         ended[transaction] = at or 0
     for captured in CAPTURED:
         table = captured.changes
-        expected = by_table.get(captured.name, Counter())
+        topic, announced_here = captured.topic(settings), by_table.get(captured.name, Counter())
         if direct_read.open_table(settings, table.name) is None:
             continue
-        sql = f"""select split_part(transaction_id, ':', 1), count(*) from "bronze"."{table.table}"
-            where coalesce(snapshot, 'false') = 'false' group by 1"""  # noqa: S608 - the name is ours
-        found = dict(direct_read.rows(connection, sql))
-        entries = ledger[captured.name]
-        # Each stream reads at its own pace: what ended around the newest batch of this one may not be in it.
-        read_through = max(_stamps(entries), default=0) - STREAMS_APART
-        short = sum(
-            found.get(transaction, 0) != events and ended[transaction] <= read_through
-            for transaction, events in expected.items()
-        )
+        rows = direct_read.connect(settings, table.name)
+        sql = f"""select split_part(transaction_id, ':', 1), count(*), max(epoch_us(_kafka_at))
+            from "bronze"."{table.table}" where coalesce(snapshot, 'false') = 'false' group by 1"""  # noqa: S608 - ours
+        held = direct_read.rows(rows, sql)
+        found = {transaction: count for transaction, count, _ in held}
+        expected = announced_here
+        if not _is_read_to_its_end(ledger[captured.name], topic, logs.get(topic)):
+            # The stream of the markers is ahead: what ended later than nearly all that was read may be on its way.
+            read_through = max((at or 0 for _, _, at in held), default=0) - STREAMS_APART
+            expected = Counter({one: count for one, count in announced_here.items() if ended[one] <= read_through})
+        short = sum(found.get(transaction, 0) != events for transaction, events in expected.items())
         # Which transaction a row belonged to that did not land can't be known: each may leave one short.
-        lost = max(0, short - _not_landed(entries))
-        note = f"{short} lack rows that were rejected, or passed over in a gap" if short and not lost else ""
+        lost = max(0, short - _not_landed(ledger[captured.name]))
+        later = len(announced_here) - len(expected)
+        notes = [
+            f"{short} lack rows that were rejected, or passed over in a gap" if short and not lost else "",
+            f"{later} that ended later were not looked at" if later else "",
+        ]
+        note = "; ".join(filter(None, notes))
         name = f"{table.table}: transactions with all announced events"
         yield Finding(name, len(expected), len(expected) - int(lost), note)
+
+
+def _is_read_to_its_end(entries: list[Entry], topic: str, log: TopicLog | None) -> bool:
+    """Whether the entries cover the topic up to its end; None: nobody was asked for it."""
+    positions = {place: one.to_offset for entry in entries for place, one in _places(entry)}
+    return log is not None and all(
+        end <= positions.get(Place(topic, log.topic_id, partition), 0) for partition, end in log.ends.items()
+    )
 
 
 def _not_landed(entries: list[Entry]) -> float:

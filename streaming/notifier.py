@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ DIGEST_ABOVE = 10
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 RAW_LIMIT = 1_000
+KEPT_SECONDS = 3600.0
 
 Post = Callable[[dict[str, Any]], None]
 
@@ -171,12 +173,17 @@ def run(settings: Settings, stop: threading.Event, until_caught_up: bool = False
             log.info("notifier_started", topic=settings.alerts_topic, has_webhook=bool(webhook))
             for fields, may_repeat in memory.parked() if resend else ():
                 notifier.deliver([read_alert(json.dumps(fields).encode())], may_repeat=may_repeat)
+            kept_at = time.monotonic()
             while not stop.is_set():
                 letters = source.window()
                 if letters:
                     notifier.deliver_window(letters, source.behind)
                 elif until_caught_up and source.is_at_end:
                     break
+                elif time.monotonic() - kept_at > KEPT_SECONDS:
+                    # The broker forgets the offsets of a group that commits none for a week.
+                    memory.record({}, source.standing())
+                    kept_at = time.monotonic()
     log.info("notifier_stopped", **notifier.counts)
     return notifier.counts
 

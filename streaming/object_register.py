@@ -25,6 +25,8 @@ SETTLED = ("read", "unreadable_object")
 DAYS_IN_MEMORY = 60
 Version = tuple[str, str, int]
 """Address, etag, size in bytes."""
+Place = tuple[Any, ...]
+"""Topic, partition and offset of a notification."""
 
 
 def version_of(one: NotifiedObject) -> Version:
@@ -56,6 +58,15 @@ def taken(settings: Settings) -> list[tuple[Mark, TakenObject]]:
         (Mark(row["_application"], row["_batch_id"]), TakenObject(*(row[name] for name in columns)))
         for row in _committed(settings, columns)
     ]
+
+
+def outcomes(settings: Settings, addresses: Iterable[str]) -> dict[tuple[str, str], dict[Place, str]]:
+    """(Address, etag) -> what became of the object for each notification of it that a batch took."""
+    place = ["_topic", "_partition", "_offset"]
+    found: dict[tuple[str, str], dict[Place, str]] = {}
+    for row in _committed(settings, ["address", "etag", "outcome", *place], pc.field("address").isin(list(addresses))):
+        found.setdefault((row["address"], row["etag"]), {})[tuple(row[name] for name in place)] = row["outcome"]
+    return found
 
 
 def _committed(settings: Settings, columns: list[str], is_wanted: Any = None) -> list[dict[str, Any]]:

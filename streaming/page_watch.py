@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 
 from lakehouse import metrics
-from lakehouse.errors import LakehouseError
 from lakehouse.logs import get_logger
 from lakehouse.settings import Settings
 from streaming import alert_source, source_slot
@@ -30,12 +29,12 @@ def alerts(settings: Settings) -> None:
 
 
 def watch(settings: Settings, stopping: threading.Event, look: Look) -> None:
-    """Look once a minute until told to stop. A service that does not answer is a warning."""
+    """Look once a minute until told to stop. What goes wrong is a warning: the page is no reason to stop anything."""
     while not stopping.is_set():
         try:
             look(settings)
-        except LakehouseError as error:
-            log.warning(f"{look.__name__}_not_seen", reason=str(error))
+        except Exception as trouble:
+            log.warning(f"{look.__name__}_not_seen", reason=str(trouble))
         stopping.wait(SECONDS)
 
 

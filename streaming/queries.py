@@ -100,7 +100,7 @@ def start(
     in_own_pool(spark, stream.spec.table)
     delta_io.ensure(spark, stream.spec, settings)
     starting = beginning.of(spark, settings, stream, accepted_gap)
-    frame = kafka_source.read(spark, settings, stream.topics, starting, stream.offsets_per_batch)
+    frame = kafka_source.read(spark, settings, stream.topics, starting, stream.offsets_per_batch, stream.reads_headers)
     writer = (
         frame.writeStream.queryName(stream.spec.table)
         .option("checkpointLocation", checkpoint.location(stream.spec, settings))

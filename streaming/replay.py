@@ -28,7 +28,7 @@ from lakehouse.logs import get_logger
 from lakehouse.outcomes import DISCARDED, REPLAYED, STILL_BAD
 from lakehouse.settings import Settings
 from lakehouse.tables import quarantine_of, quarantine_outcomes_of
-from streaming import quarantine_standing
+from streaming import object_register, quarantine_standing
 from streaming.bronze_writer import BronzeStream
 from streaming.counts import is_good
 from streaming.decisions import Decision, answer, record
@@ -106,12 +106,16 @@ class _Execution:
         return [Decision(row["quarantine_id"], DISCARDED, why=self.request.why) for row in ids]
 
     def _replay(self, chosen: DataFrame) -> list[Decision]:
+        elsewhere = self._read_elsewhere(chosen)
+        if elsewhere:
+            ids = [one.quarantine_id for one in elsewhere]
+            chosen = chosen.where(~F.col("quarantine_id").isin(ids))
         started, now = time.monotonic(), datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
         at = F.lit(now).cast("timestamp")
         raw = stamped(self.stream.originals(chosen), at, F.col("_batch_id"), at)
         judged = self.stream.transform(raw, self.schemas).persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            decisions = _decisions(self.stream, chosen, judged)
+            decisions = [*elsewhere, *_decisions(self.stream, chosen, judged)]
             entry = _entry(self.request, decisions, now, started)
             if entry.rows_written and not self.request.is_dry_run:
                 self._commit(judged, entry)
@@ -119,6 +123,31 @@ class _Execution:
             return decisions
         finally:
             judged.unpersist()
+
+    def _read_elsewhere(self, chosen: DataFrame) -> list[Decision]:
+        """Of lines that only a cut-off try of their batch saw: when the batch was repeated, the object was gone.
+
+        If it was put back since, its lines were judged again then; until that they wait for it.
+        """
+        if self.stream.expand is None:
+            return []
+        place = ("_topic", "_partition", "_offset")
+        lines = chosen.where("origin_position > 0").select("quarantine_id", "origin", "origin_etag", *place).collect()
+        outcomes = object_register.outcomes(self.settings, {row["origin"] for row in lines})
+        found = []
+        for row in lines:
+            # A notification that names no object is in no register.
+            known = outcomes.get((row["origin"], row["origin_etag"]), {})
+            own = known.get(tuple(row[name] for name in place), "read")
+            if own == "read":
+                continue
+            is_back = "read" in known.values()
+            found.append(
+                Decision(row["quarantine_id"], DISCARDED, why="filtered as read_again")
+                if is_back
+                else Decision(row["quarantine_id"], STILL_BAD, [own])
+            )
+        return found
 
     def _commit(self, judged: DataFrame, entry: Entry) -> None:
         """The good rows and the entry in one commit, which moves no position. Raises `BatchDoesNotBalance`."""

@@ -51,7 +51,7 @@ def reject(
     logs = {topic: TopicLog("id", {0: 0}, {0: 1_000})}
     ranges = (OffsetRange(topic, 0, 0, 1_000),)
     entry = Entry(stream.spec.table, "q", 0, ranges, rows, rows, 0, bad, ingested_at="2026-11-23 12:00:00")
-    rejected.commit(judged, stream, settings, entry, logs, KnownPositions())
+    rejected.commit(judged, None, stream, settings, entry, logs, KnownPositions())
     delta_io.ensure(spark, stream.spec, settings)
     if not is_cut_off:
         ends = bronze_positions.applications(continuity.ends(ranges, logs))

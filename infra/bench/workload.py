@@ -106,7 +106,8 @@ def upload_clicks(settings: Settings, megabytes: int, objects: int) -> int:
             if length >= size:
                 break
         key = f"{settings.landing_prefix}date=2026-01-01/hour=00/{number:08d}.jsonl"
-        s3.put_object(Bucket=settings.landing_bucket, Key=key, Body=("\n".join(lines) + "\n").encode())
+        # Large ones in several parts, as collectors do.
+        s3.upload_fileobj(io.BytesIO(("\n".join(lines) + "\n").encode()), settings.landing_bucket, key)
         total += len(lines)
     return total
 

@@ -27,7 +27,7 @@ def break_it() -> None:
 @break_it.command()
 @click.pass_obj
 def poison(settings: Settings) -> None:
-    """Send bad stock events of eleven kinds between good ones."""
+    """Send bad stock events of ten kinds between good ones."""
     _run(settings, "poison")
 
 

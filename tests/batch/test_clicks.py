@@ -6,8 +6,10 @@ import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import unquote, urlparse
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -239,6 +241,21 @@ def test_visits_are_made_anew_where_the_feed_of_changes_is_lost(spark: SparkSess
     lake.spark.sql(feed % "true")
     sessions.run(lake.spark, lake.settings)
     assert lake.visits()["fed"]["events"] == 2
+
+
+def test_visits_are_made_anew_where_the_files_of_old_versions_are_gone(spark: SparkSession, settings: Settings) -> None:
+    lake = Lake(spark, settings)
+    lake.night(click("first", 3, session_id="same", _source_line=95))
+    lake.arrive(click("second", 4, session_id="same", _source_line=96))
+    clicks.run(lake.spark, lake.settings)
+    delta_io.table(spark, CLICKS, lake.settings).optimize().executeCompaction()
+    current = {Path(unquote(urlparse(one).path)) for one in delta_io.read(spark, CLICKS, lake.settings).inputFiles()}
+    old = set(Path(CLICKS.path(lake.settings)).rglob("*.parquet")) - current
+    assert old
+    for file in old:
+        file.unlink()
+    sessions.run(lake.spark, lake.settings)
+    assert lake.visits()["same"]["events"] == 2
 
 
 # What the tables must hold, in a few lines of Python.

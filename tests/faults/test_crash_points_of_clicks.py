@@ -18,6 +18,7 @@ from streaming.ledger_verify import verify
 from streaming.object_notifications import NotifiedObject
 from streaming.object_reconciliation import reconcile
 
+CONTENT = body("gone-1", "gone-2") + b'{"event_id": "gone\n'
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -33,9 +34,9 @@ def settings(stack: Settings, spark: SparkSession, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="module")
 def gone(settings: Settings, spark: SparkSession) -> NotifiedObject:
-    """An object that the first try of its batch read, and that the second did not find."""
+    """An object that the first try of its batch read, a bad line in it, and that the second did not find."""
     landing = Landing(settings)
-    gone = landing.put("gone.jsonl", body("gone-1", "gone-2"))
+    gone = landing.put("gone.jsonl", CONTENT)
     landing.tell(gone, landing.put("stays.jsonl", body("stays-1")))
     arguments = ("stream", "clicks", "--short-lived", "--until-caught-up")
     killed = cli_process(settings, *arguments, kill_at="between_objects_and_bronze")
@@ -68,10 +69,16 @@ def test_the_register_says_what_bronze_says(settings: Settings, gone: NotifiedOb
     assert differing(settings) == []
 
 
+def test_the_bad_line_that_only_the_first_try_saw_is_in_the_ledger(settings: Settings, gone: NotifiedObject) -> None:
+    (entry,) = direct_read.ledger_entries(settings, "click_events")
+    assert entry.quarantined == {"missing_object": 1, "malformed_json": 1}
+    assert (entry.rows_read, entry.rows_written, entry.vanished) == (3, 1, 1)
+
+
 def test_an_object_that_is_put_back_is_announced_and_read_once(
     settings: Settings, spark: SparkSession, gone: NotifiedObject
 ) -> None:
-    assert Landing(settings).put("gone.jsonl", body("gone-1", "gone-2")) == gone
+    assert Landing(settings).put("gone.jsonl", CONTENT) == gone
     assert reconcile(settings, [DAY]).announced == 1
     queries.catch_up(spark, settings, "clicks")
     assert in_bronze(settings) == {"stays-1": 1, "gone-1": 1, "gone-2": 1}

@@ -80,6 +80,7 @@ class Ground:
         rejects: Collection[int] = (),
         number: int = 0,
         dies_at: str = "",
+        reason: str = "unfit",
     ) -> None:
         """Write batch `number`, promised up to offset `end`, with a record at each of `offsets` (all of batch 0)."""
         self._save(f"offsets/{number}", {TOPIC: {"0": end}})
@@ -89,12 +90,12 @@ class Ground:
         frame = self.spark.createDataFrame(rows, "key binary, value binary, topic string, partition int, offset bigint")
         frame = frame.withColumns({"timestamp": F.lit("2026-11-23 12:00:00")} | more)
         kinds = [f"cast({one.split()[0]} as {one.split()[1]})" for one in KAFKA_ROW.split(", ")]
-        self._writer(rejects, dies_at)(frame.selectExpr(*kinds), number)
+        self._writer(rejects, dies_at, reason)(frame.selectExpr(*kinds), number)
 
-    def _writer(self, rejects: Collection[int], dies_at: str) -> BronzeWriter:
+    def _writer(self, rejects: Collection[int], dies_at: str, reason: str) -> BronzeWriter:
         def transform(raw: DataFrame, _: WriterSchemas) -> DataFrame:
             judged = inventory_events.transform(raw, WriterSchemas(values={7: SCHEMA}))
-            return judged.withColumn("_reasons", F.when(F.col("_offset").isin(list(rejects)), F.array(F.lit("unfit"))))
+            return judged.withColumn("_reasons", F.when(F.col("_offset").isin(list(rejects)), F.array(F.lit(reason))))
 
         def reach(point: str) -> None:
             if point == dies_at:
@@ -162,10 +163,10 @@ def test_a_batch_that_was_cut_off_is_finished_by_the_next_driver(cut_off: Ground
 
 @pytest.mark.parametrize("now", [[2, 4], [4], []], ids=["others", "fewer", "none"])
 def test_a_rejected_row_that_would_be_good_now_stays_rejected(cut_off: Ground, now: list[int]) -> None:
-    cut_off.run(6, rejects=now)
-    rejected = sorted({1, 4, *now})
+    cut_off.run(6, rejects=now, reason="unfit now")
+    rejected, new = sorted({1, 4, *now}), len({*now} - {1, 4})
     assert (cut_off.bronze(), cut_off.quarantine()) == (sorted({*range(6)} - {*rejected}), rejected)
-    assert cut_off.entries()[0].quarantined == {"unfit": len(rejected)}
+    assert cut_off.entries()[0].quarantined == {"unfit": 2} | ({"unfit now": new} if new else {})
 
 
 def test_a_rejected_row_that_the_source_does_not_give_again_is_counted(cut_off: Ground) -> None:

@@ -126,6 +126,31 @@ def test_what_the_notifier_is_not_done_with_is_counted(alerts: Settings) -> None
     assert waiting(alerts) == 0
 
 
+def test_an_idle_notifier_keeps_its_offsets(alerts: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The broker forgets those of a group that commits none for a week.
+    publish(alerts, 1)
+    send_all(alerts)
+    kept: list[list[int]] = []
+    really_record = Deliveries.record
+
+    def record(memory: Deliveries, entries: Any, done: Any = None) -> None:
+        really_record(memory, entries, done)
+        kept.append([one.offset for one in done.offsets])
+
+    monkeypatch.setattr(notifier, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(Deliveries, "record", record)
+    stop = threading.Event()
+    running = threading.Thread(target=notifier.run, args=(alerts, stop))
+    running.start()
+    try:
+        wait_until(lambda: kept)
+    finally:
+        stop.set()
+        running.join(LIMIT_SECONDS)
+    assert kept[0] == [1]
+    assert waiting(alerts) == 0
+
+
 def test_dying_after_the_message_and_before_its_record_repeats_it_marked(
     alerts: Settings, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

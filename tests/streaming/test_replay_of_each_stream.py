@@ -12,8 +12,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rejected_rows import KnownIds, LeaseOfTest, ask, bronze, reject
 
+from lakehouse import delta_io, few_rows
+from lakehouse.append import Append
 from lakehouse.settings import Settings
-from lakehouse.tables import HEARTBEATS
+from lakehouse.tables import CLICK_EVENTS, CLICK_OBJECTS, HEARTBEATS
 from streaming import changes, click_events, ledger_verify, replay
 from streaming.stamps import stamped
 from streaming.writer_schemas import Registry
@@ -29,6 +31,8 @@ SOURCE = record("Source", ts_ms="long", snapshot="string", sequence="string", tx
 BEAT = record("Beat", id="int", beat="long", beat_at="string")
 ENVELOPE = record("Envelope", before=["null", BEAT], after=["null", "Beat"], source=SOURCE, op="string")
 KEY = record("Key", id="int")
+EVENT = {"event_id": "e1", "user_id": "u", "session_id": "s", "event_type": "page_view", "page_url": "/"}
+LINE = json.dumps(EVENT | {"timestamp": "2026-11-23T11:00:00Z", "properties": {"product_id": "P1"}})
 REGISTRY = KnownIds({7: json.dumps(ENVELOPE), 5: json.dumps(KEY)})
 
 
@@ -87,12 +91,10 @@ def test_an_object_that_was_announced_twice_and_never_read_is_two_rejected_rows(
 
 
 def test_a_line_comes_back_and_an_object_that_was_not_read_does_not(spark: SparkSession, settings: Settings) -> None:
-    event = {"event_id": "e1", "user_id": "u", "session_id": "s", "event_type": "page_view", "page_url": "/"}
-    line = json.dumps(event | {"timestamp": "2026-11-23T11:00:00Z", "properties": {"product_id": "P1"}})
     places = [
-        (3, 1, None, "clicks/a.jsonl", line),
+        (3, 1, None, "clicks/a.jsonl", LINE),
         (3, 2, None, "clicks/a.jsonl", '{"half'),
-        (3, 1, None, "clicks/b.jsonl", line),
+        (3, 1, None, "clicks/b.jsonl", LINE),
         (3, 0, "missing_object", "clicks/c.jsonl", '{"key": "clicks/c.jsonl"}'),
         (3, 7, "bad_notification", "topic", "nonsense"),
     ]
@@ -109,3 +111,35 @@ def test_a_line_comes_back_and_an_object_that_was_not_read_does_not(spark: Spark
     row = rows["clicks/a.jsonl", 1]
     assert (row["product_id"], row["timestamp"], row["_etag"]) == ("P1", datetime(2026, 11, 23, 11), "etag")
     assert differing(settings) == []
+
+
+def register(spark: SparkSession, settings: Settings, outcomes: list[tuple[str, int, str]]) -> None:
+    """What a committed batch says of objects: address, offset of the notification, outcome."""
+    names = ("address", "_offset", "outcome")
+    same = {"etag": "etag", "_topic": "topic", "_partition": 0, "_application": "clicks", "_batch_id": 0}
+    rows = [dict(zip(names, one, strict=True)) | same for one in outcomes]
+    delta_io.append(few_rows.frame(spark, rows, CLICK_OBJECTS.schema), CLICK_OBJECTS, settings)
+    Append(spark, CLICK_EVENTS, settings).commit({"clicks": 0}, "")
+
+
+def test_a_line_that_only_a_cut_off_try_saw_comes_back_with_its_object_and_once(
+    spark: SparkSession, settings: Settings
+) -> None:
+    # Both objects were gone when the batch was repeated; one was put back, and its line is rejected a second time.
+    places = [
+        (3, 1, None, "clicks/back.jsonl", LINE),
+        (9, 1, None, "clicks/back.jsonl", LINE),
+        (3, 1, None, "clicks/gone.jsonl", LINE),
+    ]
+    lines = stamped(click_events.unread(lines_of(spark, places)), F.lit(ARRIVED), F.lit(0))
+    reject(spark, settings, click_events.stream(settings.model_copy(update={"max_record_bytes": 5})), lines)
+    missing = [(f"clicks/{name}.jsonl", 3, "missing_object") for name in ("back", "gone")]
+    register(spark, settings, [*missing, ("clicks/back.jsonl", 9, "read")])
+    stream = click_events.stream(settings)
+    answer = replay.execute(spark, settings, stream, cast(Registry, REGISTRY), ask(stream), LeaseOfTest())
+    assert answer.counts == {"replayed": 1, "discarded": 1, "still_bad": 1}
+    said = {row["outcome"]: (row["reasons"], row["why"]) for row in answer.rows}
+    assert said["still_bad"] == (["missing_object"], "")
+    assert said["discarded"] == (None, "filtered as read_again")
+    (row,) = bronze(spark, settings, stream)
+    assert (row["_source_file"], row["_offset"]) == ("clicks/back.jsonl", 9)
