@@ -182,45 +182,46 @@ def _transactions(settings: Settings, with_broker: bool) -> Iterator[Finding]:
         return
     # In this order: the events of each marker stand in the topics before their ends of now, and the rows of each entry
     # are in the tables as they are opened behind it.
-    connection = direct_read.connect(settings, SOURCE_MARKERS.name)
+    announced = _announced(settings)
     logs = _logs(settings, {captured.topic(settings) for captured in CAPTURED}) if with_broker else {}
-    ledger = {
-        captured.name: list(direct_read.ledger_entries(settings, captured.changes.table)) for captured in CAPTURED
-    }
-    announced = """select split_part(transaction_id, ':', 1), one.data_collection, one.event_count, epoch_us(_kafka_at)
-        from (select transaction_id, _kafka_at, unnest(data_collections) as one
-              from "bronze"."source_markers" where kind = 'END')"""
-    by_table: dict[str, Counter[str]] = {}
-    ended: dict[str, int] = {}
-    for transaction, collection, events, at in direct_read.rows(connection, announced):
-        by_table.setdefault(collection.rpartition(".")[2], Counter())[transaction] += events
-        ended[transaction] = at or 0
     for captured in CAPTURED:
-        table = captured.changes
-        topic, announced_here = captured.topic(settings), by_table.get(captured.name, Counter())
+        table, topic = captured.changes, captured.topic(settings)
+        entries = list(direct_read.ledger_entries(settings, table.table))
         if direct_read.open_table(settings, table.name) is None:
             continue
-        rows = direct_read.connect(settings, table.name)
         sql = f"""select split_part(transaction_id, ':', 1), count(*), max(epoch_us(_kafka_at))
             from "bronze"."{table.table}" where coalesce(snapshot, 'false') = 'false' group by 1"""  # noqa: S608 - ours
-        held = direct_read.rows(rows, sql)
-        found = {transaction: count for transaction, count, _ in held}
-        expected = announced_here
-        if not _is_read_to_its_end(ledger[captured.name], topic, logs.get(topic)):
+        rows = direct_read.rows(direct_read.connect(settings, table.name), sql)
+        held = {transaction: events for transaction, events, _ in rows}
+        read_through = float("inf")
+        if not _is_read_to_its_end(entries, topic, logs.get(topic)):
             # The stream of the markers is ahead: what ended later than nearly all that was read may be on its way.
-            read_through = max((at or 0 for _, _, at in held), default=0) - STREAMS_APART
-            expected = Counter({one: count for one, count in announced_here.items() if ended[one] <= read_through})
-        short = sum(found.get(transaction, 0) != events for transaction, events in expected.items())
+            read_through = max((at or 0 for _, _, at in rows), default=0) - STREAMS_APART
+        told = announced.get(captured.name, {})
+        expected = {transaction: events for transaction, (events, at) in told.items() if at <= read_through}
+        short = sum(held.get(transaction, 0) != events for transaction, events in expected.items())
         # Which transaction a row belonged to that did not land can't be known: each may leave one short.
-        lost = max(0, short - _not_landed(ledger[captured.name]))
-        later = len(announced_here) - len(expected)
+        lost = max(0, short - _not_landed(entries))
         notes = [
             f"{short} lack rows that were rejected, or passed over in a gap" if short and not lost else "",
-            f"{later} that ended later were not looked at" if later else "",
+            f"{len(told) - len(expected)} that ended later were not looked at" if len(told) > len(expected) else "",
         ]
-        note = "; ".join(filter(None, notes))
         name = f"{table.table}: transactions with all announced events"
-        yield Finding(name, len(expected), len(expected) - int(lost), note)
+        yield Finding(name, len(expected), len(expected) - int(lost), "; ".join(filter(None, notes)))
+
+
+def _announced(settings: Settings) -> dict[str, dict[str, tuple[int, int]]]:
+    """Table -> transaction -> its events there, and when its end was announced (microseconds since 1970)."""
+    sql = """select split_part(transaction_id, ':', 1), one.data_collection, one.event_count, epoch_us(_kafka_at)
+        from (select transaction_id, _kafka_at, unnest(data_collections) as one
+              from "bronze"."source_markers" where kind = 'END')"""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for transaction, collection, events, at in direct_read.rows(
+        direct_read.connect(settings, SOURCE_MARKERS.name), sql
+    ):
+        of_table = found.setdefault(collection.rpartition(".")[2], {})
+        of_table[transaction] = (events + of_table.get(transaction, (0, 0))[0], at or 0)
+    return found
 
 
 def _is_read_to_its_end(entries: list[Entry], topic: str, log: TopicLog | None) -> bool:
