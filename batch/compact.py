@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from lakehouse import delta_io, lease, night_step
 from lakehouse.errors import LeaseHeld
 from lakehouse.settings import Settings
-from lakehouse.tables import BRONZE, CLICK_KEYS, CLICKS, INVENTORY_LEVELS, SESSIONS, SILVER_CAPTURED, TableSpec
+from lakehouse.tables import BRONZE, SILVER, SILVER_CAPTURED, TableSpec
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,7 @@ def compact(spark: SparkSession, settings: Settings, by_key: bool = False) -> It
         leases.enter_context(night_step.alone(settings))
         for table in SILVER_CAPTURED:
             leases.enter_context(lease.hold(lease.of_silver(table.name), settings))
-        captured = (spec for table in SILVER_CAPTURED for spec in table.merged)
-        others = (CLICKS, CLICK_KEYS, SESSIONS, INVENTORY_LEVELS)
-        yield from (_compacted(spark, spec, settings) for spec in _there(spark, (*captured, *others), settings))
+        yield from (_compacted(spark, spec, settings) for spec in _there(spark, SILVER, settings))
 
 
 def _bronze(spark: SparkSession, spec: TableSpec, settings: Settings, keys: list[str] | None) -> Compacted:

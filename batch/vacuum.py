@@ -14,17 +14,7 @@ from pyspark.sql import SparkSession
 from batch.marts import candidate
 from lakehouse import delta_io
 from lakehouse.settings import Settings
-from lakehouse.tables import (
-    BRONZE,
-    CLICK_KEYS,
-    CLICK_OBJECTS,
-    CLICKS,
-    INVENTORY_LEVELS,
-    MARTS,
-    SESSIONS,
-    SILVER_CAPTURED,
-    TableSpec,
-)
+from lakehouse.tables import BRONZE, CLICK_OBJECTS, MARTS, SILVER, TableSpec
 
 LOGGED = "spark.databricks.delta.vacuum.logging.enabled"
 
@@ -48,11 +38,9 @@ def vacuum(spark: SparkSession, settings: Settings) -> Iterator[Vacuumed]:
     A file goes when it left its table a week ago (Delta's own retention), or never belonged to it and is a week old:
     what a driver that was killed had written. Beside streams and nights, on S3 too: nothing is committed.
     """
-    captured = (spec for table in SILVER_CAPTURED for spec in table.merged)
-    silver = (*captured, CLICKS, CLICK_KEYS, SESSIONS, INVENTORY_LEVELS)
     # Delta would note the beginning and the end in the table's own log, where a stream may commit at that moment.
     spark.conf.set(LOGGED, "false")
-    for spec in (*BRONZE, CLICK_OBJECTS, *silver, *map(candidate, MARTS)):
+    for spec in (*BRONZE, CLICK_OBJECTS, *SILVER, *map(candidate, MARTS)):
         if delta_io.exists(spark, spec, settings):
             before = _bytes(spark, spec, settings)
             delta_io.table(spark, spec, settings).vacuum()

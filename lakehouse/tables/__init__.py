@@ -37,6 +37,10 @@ BRONZE = (INVENTORY_EVENTS, CLICK_EVENTS, SOURCE_MARKERS, *(table.changes for ta
 STREAMS = tuple(spec.table for spec in BRONZE)
 """Each Bronze table has one stream, named like it."""
 SILVER_CAPTURED = tuple(table for table in CAPTURED if table.has_silver)
+SILVER = (
+    *(spec for table in SILVER_CAPTURED for spec in table.merged),
+    *(CLICKS, CLICK_KEYS, SESSIONS, INVENTORY_LEVELS),
+)
 UNMERGED = tuple(table.rejects for table in SILVER_CAPTURED)
 """Names in the quarantine of what no merge could place."""
 
@@ -65,6 +69,7 @@ __all__ = [
     "REPAIRS",
     "RUNS",
     "SESSIONS",
+    "SILVER",
     "SILVER_CAPTURED",
     "SOURCE_GAPS",
     "SOURCE_MARKERS",
