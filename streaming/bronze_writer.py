@@ -33,6 +33,7 @@ from lakehouse.tables import TableSpec
 from streaming import checkpoint, continuity, kafka_source, rejected, witness
 from streaming.counts import Counts, counted, is_good
 from streaming.expansion import Expanded
+from streaming.framing import UNKNOWN_SCHEMA
 from streaming.stamps import in_all_rows, stamped
 from streaming.writer_schemas import Registry, WriterSchemas, learn, learn_in_advance
 
@@ -119,11 +120,8 @@ class BronzeWriter:
             expanded = self._stream.expand(frame, mark) if self._stream.expand else None
             kept = (self._stream, self._settings)
             recorded = rejected.of_an_earlier_try(spark, *kept, batch.ranges, batch.logs, self._quarantine)
-            judged, counts = self._write(append, expanded.frame if expanded else frame, batch, recorded)
-            is_aside = bool(counts.aside) or recorded is not None
-            aside = judged.where(~is_good()).persist(StorageLevel.MEMORY_AND_DISK) if is_aside else None
+            counts, aside, groups = self._write(append, expanded.frame if expanded else frame, batch, recorded)
             try:
-                groups = rejected.by_name(aside) if aside else []
                 gone = rejected.vanished(recorded, aside, self._stream, batch.logs) if recorded and aside else []
                 entry = self._balance(expanded, batch, counts, groups, gone, started)
                 if aside and (entry.rows_quarantined or recorded):
@@ -176,8 +174,9 @@ class BronzeWriter:
 
     def _write(
         self, append: Append, raw: DataFrame, batch: _Batch, recorded: DataFrame | None
-    ) -> tuple[DataFrame, Counts]:
-        """Write the good rows to files, count all of them on the way; returns the judged frame and the counts.
+    ) -> tuple[Counts, DataFrame | None, list[rejected.Group]]:
+        """Write the good rows to files and count all of them on the way; returns the counts, and the other rows (kept
+        until `unpersist`; None where there are none) with their groups.
 
         `recorded`: the rows that an earlier try of the batch has rejected, which stay so.
         """
@@ -194,9 +193,15 @@ class BronzeWriter:
                 raise BatchDoesNotBalance(
                     self._stream.spec.table, batch.number, found.good, written, "good rows against rows in files"
                 )
+            if not found.aside and recorded is None:
+                return found, None, []
+            aside = judged.where(~is_good()).persist(StorageLevel.MEMORY_AND_DISK)
+            groups = rejected.by_name(aside)
+            is_unknown = any(UNKNOWN_SCHEMA in (one.reasons or ()) for one in groups)
+            if not (is_unknown and learn(raw, self._schemas, self._registry)):
+                return found, aside, groups
             # The batch held schemas that were not known yet: decode again with them.
-            if not (found.unknown_schema and learn(raw, self._schemas, self._registry)):
-                return judged, found
+            aside.unpersist()
 
     def _balance(
         self,

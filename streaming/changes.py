@@ -15,6 +15,7 @@ from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable
 from quality.rules import CHANGE_RULES, names_of_warnings, warnings
 from streaming.bronze_writer import BronzeStream
+from streaming.counts import JUDGEMENT, has_no_reason
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import kafka_origin
 from streaming.projection import Plan, misfits, plan, unknown_fields, value_of
@@ -41,8 +42,8 @@ def stream(captured: CapturedTable, settings: Settings) -> BronzeStream:
 
 
 def transform(raw: DataFrame, writers: WriterSchemas, captured: CapturedTable, max_bytes: int = MAX_BYTES) -> DataFrame:
-    """Kafka rows -> the columns of `bronze.<table>_changes` plus `_raw`, `_raw_key`, `_raw_headers`, `_reasons`,
-    `_filtered_as`.
+    """Kafka rows -> the columns of `bronze.<table>_changes` plus `_raw`, `_raw_key`, `_raw_headers` and the
+    `JUDGEMENT`.
 
     Rules only warn here: the row is real in Postgres, and Silver must equal it.
     """
@@ -76,7 +77,8 @@ def transform(raw: DataFrame, writers: WriterSchemas, captured: CapturedTable, m
         F.when(is_tombstone, F.lit("tombstone")).alias("_filtered_as"),
     )
     warned = flat.withColumn("_warnings", warnings(CHANGE_RULES.get(captured.name, ())))
-    return warned.select(*captured.changes.columns, *_OF_A_BAD_ROW, "_reasons", "_filtered_as")
+    verdict = warned.withColumn("_is_good", has_no_reason())
+    return verdict.select(*captured.changes.columns, *_OF_A_BAD_ROW, *JUDGEMENT)
 
 
 _COMPUTED = ("_key", "_unknown_fields", "_warnings")

@@ -15,9 +15,10 @@ from lakehouse.contracts.declared import CLICK_FIELDS
 from lakehouse.settings import Settings
 from lakehouse.tables import CLICK_EVENTS
 from lakehouse.tables.columns import columns
-from quality.rules import CLICK_RULES, Rule, broken_rules, dropped_by, names_of_warnings, names_where, warnings
+from quality.rules import CLICK_RULES, Rule, broken_rules, dropped_by, hold, names_of_warnings, names_where, warnings
 from streaming.bronze_writer import BronzeStream
 from streaming.click_objects import ClickObjects
+from streaming.counts import JUDGEMENT, is_good
 from streaming.framing import MAX_BYTES
 from streaming.object_reader import FAULTS
 from streaming.plain_lines import MAP, READ, TEXT_OF
@@ -77,14 +78,13 @@ def unread(lines: DataFrame) -> DataFrame:
 def transform(
     raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES, max_nesting: int = MAX_NESTING
 ) -> DataFrame:
-    """Lines (`object_lines.LINE`) -> the columns of `bronze.click_events` plus `_raw`, `_raw_key`,
-    `_reasons`, `_filtered_as`.
+    """Lines (`object_lines.LINE`) -> the columns of `bronze.click_events` plus `_raw`, `_raw_key` and the `JUDGEMENT`.
 
     JSON carries no schema id: `writers` is not used, it is there because all streams share one writer.
     """
     del writers
     judged = reduce(DataFrame.withColumns, _stages(max_bytes, max_nesting, CLICK_RULES), raw)
-    return judged.select(*CLICK_EVENTS.columns, "_raw", "_raw_key", "_reasons", "_filtered_as")
+    return judged.select(*CLICK_EVENTS.columns, "_raw", "_raw_key", *JUDGEMENT)
 
 
 @lru_cache(maxsize=8)
@@ -97,23 +97,26 @@ def _stages(max_bytes: int, max_nesting: int, rules: tuple[Rule, ...]) -> tuple[
     read = {"odd": F.when(is_odd, _odd(F.col("value"), max_bytes, max_nesting))}
     fields = {column: F.coalesce(column, odd[column]) for column in (*TEXT_OF.values(), MAP)}
     moment = {"timestamp": _moment(F.col("timestamp_text"))}
-    repeated = F.when(_repeats_a_key(F.col(MAP)), F.array(F.lit("duplicate_field")))
+    is_repeated = _repeats_a_key(F.col(MAP))
+    repeated = F.when(is_repeated, F.array(F.lit("duplicate_field")))
     # A blank line carries nothing: it is filtered by name, so that the batch still balances.
     is_blank = F.coalesce(odd["is_blank"], F.lit(False))
+    is_record = fault.isNull() & ~is_blank & odd["reasons"].isNull() & ~is_repeated
+    good = {"_is_good": F.when(is_record, hold(rules)).otherwise(F.lit(False))}
     of_line = F.when(~is_blank, F.coalesce(odd["reasons"], repeated, broken_rules(rules)))
-    reasons = {"_reasons": F.when(fault.isNotNull(), F.array(fault)).otherwise(of_line)}
-    is_bad = F.col("_reasons").isNotNull()
+    reasons = {"_reasons": F.when(~is_good(), F.when(fault.isNotNull(), F.array(fault)).otherwise(of_line))}
+    is_rejected = F.col("_reasons").isNotNull()
     rest = {
         "product_id": F.col(MAP)["product_id"],
         "event_date": F.to_date("timestamp"),
         "event_hour": F.hour("timestamp"),
-        "_unknown_fields": F.when(~is_bad, odd["unknown"]),
-        "_raw": F.when(is_bad, F.col("value").cast("binary")),
+        "_unknown_fields": F.when(is_good(), odd["unknown"]),
+        "_raw": F.when(is_rejected, F.col("value").cast("binary")),
         "_raw_key": F.lit(None).cast("binary"),
-        "_filtered_as": F.when(is_blank, F.lit("blank_line")).when(~is_bad, dropped_by(rules)),
-        "_warnings": F.when(~is_bad, warnings(rules)),
+        "_filtered_as": F.when(is_blank, F.lit("blank_line")).when(~is_good() & ~is_rejected, dropped_by(rules)),
+        "_warnings": F.when(is_good(), warnings(rules)),
     }
-    return read, fields, moment, reasons, rest
+    return read, fields, moment, good, reasons, rest
 
 
 def _odd(text: Column, max_bytes: int, max_nesting: int) -> Column:

@@ -14,8 +14,11 @@ from pyspark.sql import functions as F
 from lakehouse.errors import StepFailed
 
 TIMEOUT_SECONDS = 120.0
-UNKNOWN_SCHEMA = "unknown_schema_id"
 _WARNED = "warned_"
+JUDGEMENT = ("_is_good", "_reasons", "_filtered_as")
+"""What every `transform` says of a row: whether it goes to Bronze, or why it is rejected (an array), or by what name it
+is filtered.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,6 @@ class Counts:
 
     read: int
     good: int
-    unknown_schema: int
     first: datetime | None
     last: datetime | None
     warned: dict[str, int] = field(default_factory=dict)
@@ -37,21 +39,27 @@ class Counts:
 
 
 def is_good() -> Column:
-    """Whether a judged row goes to Bronze."""
+    """Whether a judged row goes to Bronze; never null."""
+    return F.col("_is_good")
+
+
+def has_no_reason() -> Column:
+    """Whether a row is neither rejected nor filtered: it is good, where a `transform` finds the reasons first."""
     return F.col("_reasons").isNull() & F.col("_filtered_as").isNull()
 
 
 def counted(
     judged: DataFrame, event_time: str, warning_rules: Sequence[str] = ()
 ) -> tuple[DataFrame, Callable[[], Counts]]:
-    """The frame that counts its rows while it is written, and the function that gives the counts afterwards."""
+    """The frame that counts its rows while it is written, and the function that gives the counts afterwards, which
+    raises `StepFailed` where Spark does not tell them.
+    """
     observation = Observation()
     good_time = F.when(is_good(), F.col(event_time))
     seen = judged.observe(
         observation,
         F.count(F.lit(1)).alias("read"),
         F.count(F.when(is_good(), 1)).alias("good"),
-        F.count(F.when(F.array_contains("_reasons", UNKNOWN_SCHEMA), 1)).alias("unknown_schema"),
         F.min(good_time).alias("first"),
         F.max(good_time).alias("last"),
         *[F.count_if(is_good() & F.array_contains("_warnings", rule)).alias(_WARNED + rule) for rule in warning_rules],

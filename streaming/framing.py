@@ -20,6 +20,7 @@ PREFIX_BYTES = 5
 # Eight different bytes that are one finite double: read without an object per row, and no part of them overlaps itself.
 END_BYTES = bytes.fromhex("8b4c61d67a3fe541")
 END = struct.unpack("<d", END_BYTES)[0]
+UNKNOWN_SCHEMA = "unknown_schema_id"
 MAX_BYTES = 1_048_576
 """Default of `settings.max_record_bytes`."""
 
@@ -102,7 +103,7 @@ def contract_reasons(
         F.when(message.isNull(), because("null_value"))
         .when(~is_framed(message), because("bad_framing"))
         .when(F.length(message) > max_bytes, because("oversize"))
-        .when(~has_schema(message, known), because("unknown_schema_id"))
+        .when(~has_schema(message, known), because(UNKNOWN_SCHEMA))
     )
     for one, reasons in rejected.items():
         why = why.when(has_schema(message, [one]), F.array(*[F.lit(reason) for reason in reasons]))

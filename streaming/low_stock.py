@@ -88,7 +88,7 @@ class LowStock:
         while True:
             good, counts = good_events(batch, self._schemas, self._settings.max_record_bytes)
             levels = self._turning_points(spark, good)
-            if not (counts().unknown_schema and learn(batch, self._schemas, self._registry)):
+            if not (counts().aside and learn(batch, self._schemas, self._registry)):
                 return levels
 
     def _turning_points(self, spark: SparkSession, good: DataFrame) -> list[Level]:
@@ -191,7 +191,7 @@ def good_events(batch: DataFrame, schemas: WriterSchemas, max_bytes: int) -> tup
     before it projects them, and decodes each of them twice.
     """
     judged = inventory_events.transform(stamped(batch, F.col("timestamp"), F.lit(0)), schemas, max_bytes)
-    seen, counts = counted(judged.select(*NEEDED, "_reasons", "_filtered_as"), "occurred_at")
+    seen, counts = counted(judged.select(*NEEDED, "_is_good"), "occurred_at")
     return seen.where(is_good()), counts
 
 

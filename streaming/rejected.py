@@ -67,7 +67,9 @@ def as_then(judged: DataFrame, recorded: DataFrame, stream: BronzeStream, logs: 
     then = recorded.select(F.col("quarantine_id").alias("_quarantine_id"), F.col("reasons").alias("_then"))
     named = judged.withColumn("_quarantine_id", _identity_of_judged(stream, logs))
     joined = named.join(F.broadcast(then), on="_quarantine_id", how="left")
-    return joined.withColumn("_reasons", F.coalesce("_then", "_reasons")).select(*judged.columns)
+    was_not = F.col("_then").isNull()
+    stays = {"_reasons": F.coalesce("_then", "_reasons"), "_is_good": F.col("_is_good") & was_not}
+    return joined.withColumns(stays).select(*judged.columns)
 
 
 def vanished(recorded: DataFrame, judged: DataFrame, stream: BronzeStream, logs: Mapping[str, TopicLog]) -> list[Group]:

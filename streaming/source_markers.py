@@ -12,6 +12,7 @@ from lakehouse.contracts.policy import Field
 from lakehouse.settings import Settings
 from lakehouse.tables import SOURCE_MARKERS
 from streaming.bronze_writer import BronzeStream
+from streaming.counts import has_no_reason
 from streaming.framing import MAX_BYTES, contract_reasons, decode_each, ends_well, first_of
 from streaming.kafka_source import kafka_origin
 from streaming.projection import plan
@@ -35,7 +36,7 @@ def stream(settings: Settings) -> BronzeStream:
 
 
 def transform(raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES) -> DataFrame:
-    """Kafka rows -> the columns of `bronze.source_markers` plus `_raw`, `_raw_key`, `_reasons`, `_filtered_as`.
+    """Kafka rows -> the columns of `bronze.source_markers` plus `_raw`, `_raw_key` and the `JUDGEMENT`.
 
     Nothing is deleted on these topics: a null value is no tombstone.
     """
@@ -48,7 +49,7 @@ def transform(raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES
     is_whole = ends_well(columns) & (F.length(value) <= max_bytes)
     why_not = contract_reasons(value, list(writers.values), schemas.rejected, columns, max_bytes)
     judged = staged.withColumn("_reasons", F.when(~is_whole, why_not))
-    return judged.select(
+    flat = judged.select(
         *[F.col("marker")[name].alias(name) for name in MARKER.names],
         F.lit(None).cast("string").alias("source_incarnation"),
         F.col("key").alias("_key"),
@@ -59,6 +60,7 @@ def transform(raw: DataFrame, writers: WriterSchemas, max_bytes: int = MAX_BYTES
         "_reasons",
         F.lit(None).cast("string").alias("_filtered_as"),
     )
+    return flat.withColumn("_is_good", has_no_reason())
 
 
 def _marker(value: Column, shape: StructType) -> Column:

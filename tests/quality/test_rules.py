@@ -18,6 +18,7 @@ from quality.rules import (
     WhenNull,
     broken_rules,
     dropped_by,
+    hold,
     warnings,
 )
 
@@ -34,6 +35,7 @@ STOP = Rule("never_99", "a <> 99", WhenNull.HOLDS, Action.STOP)
 def judged(spark: SparkSession) -> dict[int | None, Any]:
     frame = spark.createDataFrame([(4,), (6,), (7,), (15,), (None,)], "a int")
     columns = {
+        "holds": hold((*RULES, STOP)),
         "reasons": broken_rules((*RULES, STOP)),
         "dropped": dropped_by(RULES),
         "warned": warnings(RULES),
@@ -63,8 +65,14 @@ def test_no_rule_finds_nothing(judged: dict[int | None, Any]) -> None:
     assert {row["nothing"] for row in judged.values()} == {None}
 
 
+def test_rules_hold_for_a_row_that_none_rejects_and_none_drops(judged: dict[int | None, Any]) -> None:
+    good = [value for value, row in judged.items() if row["reasons"] is None and row["dropped"] is None]
+    assert good == [value for value, row in judged.items() if row["holds"]] == [4, 6]
+    assert not any(row["holds"] is None for row in judged.values())
+
+
 def test_a_rule_that_stops_names_itself(spark: SparkSession) -> None:
-    frame = spark.createDataFrame([(4,), (99,)], "a int").withColumn("reasons", broken_rules((STOP,)))
+    frame = spark.createDataFrame([(4,), (99,)], "a int").withColumn("holds", hold((STOP,)))
     with pytest.raises(PySparkException, match="row rule never_99 stops the stream"):
         frame.collect()
 

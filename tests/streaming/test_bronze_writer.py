@@ -95,7 +95,8 @@ class Ground:
     def _writer(self, rejects: Collection[int], dies_at: str, reason: str) -> BronzeWriter:
         def transform(raw: DataFrame, _: WriterSchemas) -> DataFrame:
             judged = inventory_events.transform(raw, WriterSchemas(values={7: SCHEMA}))
-            return judged.withColumn("_reasons", F.when(F.col("_offset").isin(list(rejects)), F.array(F.lit(reason))))
+            is_unfit = F.col("_offset").isin(list(rejects))
+            return judged.withColumns({"_is_good": ~is_unfit, "_reasons": F.when(is_unfit, F.array(F.lit(reason)))})
 
         def reach(point: str) -> None:
             if point == dies_at:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from kafka_rows import frame_of, framed
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from lakehouse import delta_io
 from lakehouse.tables import ORDERS
 from streaming.changes import transform
+from streaming.counts import JUDGEMENT
 from streaming.writer_schemas import WriterSchemas
 
 
@@ -76,9 +78,20 @@ def order(**values: Any) -> dict[str, Any]:
 NOW = 1_795_400_000_000
 
 
-def message(op: str = "c", schema: Any = ENVELOPE, schema_id: int = 7, ts_ms: int = NOW, **after: Any) -> bytes:
-    source = {"ts_ms": ts_ms, "snapshot": "false", "sequence": '[null,"42"]', "txId": 9, "lsn": 42}
-    transaction = {"id": "9:42", "total_order": 3, "data_collection_order": 1}
+A_TRANSACTION = {"id": "9:42", "total_order": 3, "data_collection_order": 1}
+
+
+def message(
+    op: str = "c",
+    schema: Any = ENVELOPE,
+    schema_id: int = 7,
+    ts_ms: int = NOW,
+    snapshot: str = "false",
+    sequence: str = '[null,"42"]',
+    transaction: dict[str, Any] | None = A_TRANSACTION,
+    **after: Any,
+) -> bytes:
+    source = {"ts_ms": ts_ms, "snapshot": snapshot, "sequence": sequence, "txId": 9, "lsn": 42}
     image = order(**after) if op in "cru" else None
     change = {"before": None, "after": image, "source": source, "transaction": transaction, "op": op}
     return framed(schema, change, schema_id)
@@ -140,6 +153,21 @@ def test_a_change_is_typed_by_the_declared_columns(rows: list[Any]) -> None:
     assert change["key"]["order_id"] == 1
 
 
+def test_bronze_holds_all_that_says_where_a_change_stands_as_it_was_sent(spark: SparkSession) -> None:
+    values = [message(sequence='["40","42"]'), message("r", snapshot="last", transaction=None)]
+    incarnation = F.struct(F.lit("source_incarnation").alias("key"), F.lit(b"7300000000000000001/1").alias("value"))
+    sent = frame_of(spark, values, [A_KEY, A_KEY]).withColumn("headers", F.array(incarnation))
+    change, snapshot = transform(sent, KNOWN, ORDERS).orderBy("_offset").collect()
+    assert bytes(change["_key"]) == bytes(snapshot["_key"]) == A_KEY
+    assert (change["sequence"], change["commit_lsn"], change["lsn"]) == ('["40","42"]', 40, 42)
+    place = ("transaction_id", "transaction_order", "collection_order")
+    assert tuple(change[name] for name in place) == ("9:42", 3, 1)
+    assert (change["snapshot"], snapshot["snapshot"]) == ("false", "last")
+    assert change["source_incarnation"] == snapshot["source_incarnation"] == "7300000000000000001/1"
+    # A row that a snapshot read has no place in a transaction; the number of the one that read it is kept.
+    assert tuple(snapshot[name] for name in place) == ("9", None, None)
+
+
 def test_a_value_that_does_not_fit_is_never_a_silent_null(rows: list[Any]) -> None:
     assert rows[1]["_reasons"] == ["type_does_not_fit:amount"]
     assert bytes(rows[1]["_raw"]) == message(amount="NAN")
@@ -163,7 +191,7 @@ def test_a_delete_keeps_its_key(rows: list[Any]) -> None:
 
 def test_the_transform_gives_exactly_the_declared_columns(spark: SparkSession) -> None:
     out = transform(frame_of(spark, [message()], [A_KEY]), KNOWN, ORDERS)
-    declared = out.drop("_raw", "_raw_key", "_raw_headers", "_reasons", "_filtered_as")
+    declared = out.drop("_raw", "_raw_key", "_raw_headers", *JUDGEMENT)
     assert delta_io.fits(declared, ORDERS.changes).columns == ORDERS.changes.columns
 
 

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from lakehouse import delta_io
 from lakehouse.tables import CLICK_EVENTS
 from streaming.click_events import transform, unread
+from streaming.counts import JUDGEMENT
 from streaming.stamps import stamped
 from streaming.writer_schemas import WriterSchemas
 
@@ -56,6 +57,12 @@ def test_a_blank_line_is_filtered_by_name(judged: list[Any]) -> None:
     assert [(row["_reasons"], row["_filtered_as"]) for row in blank] == [(None, "blank_line")] * 2
 
 
+def test_what_is_not_good_is_rejected_or_filtered(judged: list[Any]) -> None:
+    passes = [(row["_reasons"], row["_filtered_as"]) == (None, None) for row in judged]
+    assert [row["_is_good"] for row in judged] == passes
+    assert (True in passes, False in passes) == (True, True)
+
+
 @pytest.mark.parametrize("case", GOOD)
 def test_a_good_line_lands_with_what_is_not_declared_beside_it(judged: list[Any], case: str) -> None:
     row = judged[len(BAD) + 2 + list(GOOD).index(case)]
@@ -77,5 +84,5 @@ def test_a_good_line_is_typed(judged: list[Any]) -> None:
 
 
 def test_the_transform_gives_exactly_the_declared_columns(frame: Any) -> None:
-    declared = frame.drop("_raw", "_raw_key", "_reasons", "_filtered_as")
+    declared = frame.drop("_raw", "_raw_key", *JUDGEMENT)
     assert delta_io.fits(declared, CLICK_EVENTS).columns == CLICK_EVENTS.columns

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
-from streaming.counts import counted
+from streaming.counts import counted, has_no_reason
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ROW = "at timestamp, _reasons array<string>, _filtered_as string, _warnings array<string>"
+
+
+def judged(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
+    return spark.createDataFrame(rows, ROW).withColumn("_is_good", has_no_reason())
 
 
 def test_rows_that_break_a_rule_which_only_warns_are_counted_by_rule(spark: SparkSession) -> None:
@@ -24,7 +28,7 @@ def test_rows_that_break_a_rule_which_only_warns_are_counted_by_rule(spark: Spar
         (None, ["oversize"], None, ["odd_email"]),
         (None, None, "tombstone", None),
     ]
-    frame, counts = counted(spark.createDataFrame(rows, ROW), "at", ("odd_email", "unknown_status", "never_broken"))
+    frame, counts = counted(judged(spark, *rows), "at", ("odd_email", "unknown_status", "never_broken"))
     frame.write.format("noop").mode("overwrite").save()
     found = counts()
     assert (found.read, found.good, found.aside) == (5, 3, 2)
@@ -43,13 +47,13 @@ def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("new_york")
 def test_event_times_are_the_same_wherever_the_machine_stands(spark: SparkSession) -> None:
-    frame, counts = counted(spark.createDataFrame([(NOON, None, None, None)], ROW), "at")
+    frame, counts = counted(judged(spark, (NOON, None, None, None)), "at")
     frame.write.format("noop").mode("overwrite").save()
     assert counts().last == counts().first == NOON
     assert counts().last.isoformat() == "2026-11-23T12:00:00+00:00"
 
 
 def test_a_batch_without_good_rows_has_no_event_times(spark: SparkSession) -> None:
-    frame, counts = counted(spark.createDataFrame([(NOON, ["oversize"], None, None)], ROW), "at")
+    frame, counts = counted(judged(spark, (NOON, ["oversize"], None, None)), "at")
     frame.write.format("noop").mode("overwrite").save()
     assert (counts().first, counts().last) == (None, None)

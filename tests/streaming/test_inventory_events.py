@@ -17,6 +17,7 @@ from lakehouse import delta_io
 from lakehouse.contracts.declared import inventory_fields, inventory_schema
 from lakehouse.tables import INVENTORY_EVENTS
 from streaming import inventory_events
+from streaming.counts import JUDGEMENT
 from streaming.framing import END_BYTES
 from streaming.inventory_events import transform
 from streaming.writer_schemas import WriterSchemas
@@ -74,6 +75,11 @@ def test_a_good_record_has_no_reason_and_the_values_that_were_sent(judged: list[
     assert (row["_reasons"], row["_warnings"], row["_unknown_fields"]) == (None, None, None)
     assert (row["sku"], row["on_hand"], row["sequence"], row["_schema_id"]) == ("P1", 5, 1, 7)
     assert row["occurred_at"] == datetime(2026, 11, 23, 11, 59, 59)
+
+
+def test_what_is_not_good_has_a_reason(judged: list[Any]) -> None:
+    assert [row["_is_good"] for row in judged] == [row["_reasons"] is None for row in judged]
+    assert sum(row["_is_good"] for row in judged) == len([GOOD, OVERSOLD])
 
 
 def test_three_bytes_are_no_frame(judged: list[Any]) -> None:
@@ -200,7 +206,7 @@ def test_without_any_known_schema_every_framed_record_is_unknown(spark: SparkSes
 
 def test_the_transform_gives_exactly_the_declared_columns(spark: SparkSession) -> None:
     out = transform(frame_of(spark, [GOOD]), KNOWN)
-    declared = out.drop("_raw", "_raw_key", "_reasons", "_filtered_as")
+    declared = out.drop("_raw", "_raw_key", *JUDGEMENT)
     assert delta_io.fits(declared, INVENTORY_EVENTS).columns == INVENTORY_EVENTS.columns
 
 
