@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import sentence_of
 from lakehouse.logs import log_to_stderr
 from lakehouse.settings import load_settings
 
@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "infra.local.commands:status",
     "reset": "infra.local.commands:reset",
     "logs": "infra.local.commands:logs",
+    "connector": "infra.local.commands:connector",
     "shop": "infra.shop.commands:shop",
     "demo": "infra.demo.commands:demo",
     "break": "infra.breakage.commands:break_it",
@@ -69,7 +70,7 @@ def front_door(ctx: click.Context) -> None:
 
 
 def main() -> None:
-    """Run one command; our own errors become one sentence and exit code 1, Ctrl-C exit code 130."""
+    """Run one command; our own errors and a full disk become one sentence and exit code 1, Ctrl-C exit code 130."""
     try:
         front_door(standalone_mode=False)
     except click.exceptions.Exit as request:
@@ -80,14 +81,19 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         sys.exit(130)
-    except LakehouseError as error:
-        click.echo(f"lakehouse: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in CURABLE:
+    except Exception as error:
+        told = _cure(error) or sentence_of(error)
+        if told is None:
             raise
-        click.echo(f"lakehouse: {error}. Free some space (or put right what it names) and run it again.", err=True)
+        click.echo(f"lakehouse: {told}", err=True)
         sys.exit(1)
+
+
+def _cure(error: Exception) -> str | None:
+    """The system's own words about a disk and what to do; None for all other trouble."""
+    if not isinstance(error, OSError) or error.errno not in CURABLE:
+        return None
+    return f"{error}. Free some space (or put right what it names) and run it again."
 
 
 if __name__ == "__main__":

@@ -5,7 +5,12 @@ Trouble of a row is data (it goes to the quarantine); an exception means that th
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Sequence
+
+FULL_DISK = re.compile(r"(?:No space left on device|Disk quota exceeded)(?:: '[^'\n]+')?")
+"""The system's own words, in a stack trace of the JVM as in Python's, which adds the place."""
 
 
 class LakehouseError(Exception):
@@ -110,3 +115,24 @@ class GateClosed(LakehouseError):
 
 class StepFailed(LakehouseError):
     """A step of the night failed for a reason that its own message names."""
+
+
+def full_disk_in(text: str) -> str | None:
+    """One sentence with the cure where a text, mostly a stack trace, tells of a full disk; else None."""
+    found = FULL_DISK.search(text)
+    if found is None:
+        return None
+    return (
+        f"A disk is full ({found[0]}): the one of LAKEHOUSE_HOME, or of tables or checkpoints that are set to be "
+        "elsewhere. Free some space there and run it again: what was committed is kept, the rest is done again."
+    )
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What is told of an error instead of its stack trace: our own message, or the cure of a full disk that it or a
+    cause of it met inside of Spark. None where only the stack trace helps.
+    """
+    if isinstance(error, LakehouseError):
+        return str(error)
+    # It takes in the causes, and an error of a JVM that is gone, which can't be turned into text any more.
+    return full_disk_in("".join(traceback.format_exception(error)))

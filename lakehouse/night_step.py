@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from pyspark.sql import SparkSession
 
 from lakehouse import delta_io, lease, pushed_metrics
-from lakehouse.errors import LakehouseError, LeaseHeld
+from lakehouse.errors import LeaseHeld, sentence_of
 from lakehouse.identifiers import run_id
 from lakehouse.lease import Held
 from lakehouse.logs import get_logger, log_to_stderr
@@ -103,7 +103,7 @@ def _run_step(spark: SparkSession, settings: Settings, name: str, step: Step, bu
 def main(steps: Mapping[str, Step]) -> None:
     """Run the steps that the command line names, one after the other, in one session.
 
-    The first that fails is the last. Our own errors become one sentence and exit code 1.
+    The first that fails is the last. Our own errors and a full disk become one sentence and exit code 1.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("steps", nargs="+", choices=list(steps))
@@ -116,6 +116,9 @@ def main(steps: Mapping[str, Step]) -> None:
         spark = build_session(settings, f"lakehouse-night-{'-'.join(given.steps)}")
         chosen = {name: steps[name] for name in given.steps}
         run_steps(spark, settings, chosen, given.business_date, given.run_id)
-    except LakehouseError as error:
+    except Exception as error:
+        told = sentence_of(error)
+        if told is None:
+            raise
         # In one line: who follows the output takes the indentation away, and could not tell what belongs to it.
-        sys.exit(f"lakehouse: {' '.join(str(error).split())}")
+        sys.exit(f"lakehouse: {' '.join(told.split())}")

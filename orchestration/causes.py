@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from lakehouse.errors import full_disk_in
+
 CAUSE_LIMIT = 600
 OUR_SENTENCE = re.compile(r"(?:^|\s)lakehouse: (?P<cause>.+)")
 """The front door and the night's steps print our own errors like this."""
@@ -22,13 +24,20 @@ def readers_see(task: str) -> str:
 
 
 def cause_of(error: object) -> str:
-    """The last sentence of ours in the text of `error`, else its last exception, else its last line."""
-    lines = [line.strip() for line in _whole_sentences(str(error or "")) if line.strip()]
-    for pattern in (OUR_SENTENCE, EXCEPTION):
-        found = [match["cause"] for line in lines if (match := pattern.search(line))]
-        if found:
-            return OUR_CLASS.sub("", found[-1])[:CAUSE_LIMIT]
-    return (lines or ["it gave no reason"])[-1][:CAUSE_LIMIT]
+    """The last sentence of ours in the text of `error`, else the cure of a full disk, else its last exception, else
+    its last line.
+    """
+    text = str(error or "")
+    lines = [line.strip() for line in _whole_sentences(text) if line.strip()]
+    ours, exceptions = _causes(OUR_SENTENCE, lines), _causes(EXCEPTION, lines)
+    # Of a full disk the JVM tells far down, behind `Caused by:`, and the last exception is only what followed from it.
+    full_disk = full_disk_in(text)
+    found = ours or ([full_disk] if full_disk else exceptions) or lines or ["it gave no reason"]
+    return found[-1][:CAUSE_LIMIT]
+
+
+def _causes(pattern: re.Pattern[str], lines: list[str]) -> list[str]:
+    return [OUR_CLASS.sub("", match["cause"]) for line in lines if (match := pattern.search(line))]
 
 
 def _whole_sentences(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from lakehouse import delta_io, lease, metrics, pushed_metrics, stop_signals
-from lakehouse.errors import LakehouseError, StepFailed
+from lakehouse.errors import LakehouseError, StepFailed, full_disk_in
 from lakehouse.lease import Held
 from lakehouse.logs import get_logger
 from lakehouse.session import build_session
@@ -220,7 +220,7 @@ def _cause(name: str, trouble: StreamingQueryException) -> LakehouseError:
     # A row rule that stops the stream is raised inside of Spark.
     if rule := re.search(r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE|$)", text, re.MULTILINE):
         return StepFailed(f"The stream {name} stopped itself. {rule[1]}")
-    return StepFailed(f"The stream {name} stopped: {text[:2000]}")
+    return StepFailed(f"The stream {name} stopped: {full_disk_in(text) or text[:2000]}")
 
 
 def _stop(running: Sequence[StreamingQuery]) -> None:

@@ -9,12 +9,17 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 OLDEST_PYTHON = (3, 11)
 NEWEST_PYTHON = (3, 13)
 JAVA_RELEASES = (17, 21)
 NEEDED_GB = 6.0
+"""Packages, jars and both caches, before the first setup."""
+JARS_GB = 1.5
+"""The jars alone, fetched and unpacked, where their cache is on a disk of its own."""
+RUNNING_GB = 1.0
+"""What the first runs write."""
 
 
 def python_problem(version: Sequence[int]) -> Optional[str]:
@@ -68,17 +73,34 @@ def java_problem(java: str, release: Optional[int]) -> Optional[str]:
 
 def disk_problem(folder: str, needed_gb: float) -> Optional[str]:
     """One sentence when the disk of `folder` (or of its nearest existing parent) has less than `needed_gb` free."""
-    place = os.path.abspath(folder)
-    while not os.path.exists(place):
-        place = os.path.dirname(place)
+    place = _nearest_existing(folder)
     free_gb = shutil.disk_usage(place).free / 1e9
     if free_gb >= needed_gb:
         return None
     return (
-        "Only %.1f GB are free at %s and setup needs %.0f GB (packages, jars, caches). Free some space, or move the "
-        "jar cache with LAKEHOUSE_CACHE=<folder> and the packages' cache with UV_CACHE_DIR=<folder>."
-        % (free_gb, place, needed_gb)
+        "Only %.1f GB are free at %s and %.1f GB are needed there (packages, jars, caches, state). Free some space, "
+        "or move the jar cache with LAKEHOUSE_CACHE=<folder>, the packages' cache with UV_CACHE_DIR=<folder> and what "
+        "runs write with LAKEHOUSE_HOME=<folder>." % (free_gb, place, needed_gb)
     )
+
+
+def folders_needed(root: str, environment: Mapping[str, str]) -> List[Tuple[str, float]]:
+    """(folder, gigabytes needed there): the project, and where `environment` puts the jars and the state.
+
+    One folder for each disk, the one with the most needed: one sentence is enough for a full disk.
+    """
+    is_installed = os.path.exists(os.path.join(root, ".venv", ".setup-complete"))
+    wanted = [
+        (root, RUNNING_GB if is_installed else NEEDED_GB),
+        (environment.get("LAKEHOUSE_CACHE") or root, 0.0 if is_installed else JARS_GB),
+        (environment.get("LAKEHOUSE_HOME") or root, RUNNING_GB),
+    ]
+    of_disk: Dict[int, Tuple[str, float]] = {}
+    for folder, needed in wanted:
+        disk = _disk(folder)
+        if disk not in of_disk or needed > of_disk[disk][1]:
+            of_disk[disk] = (folder, needed)
+    return list(of_disk.values())
 
 
 def all_problems(folders: Sequence[Tuple[str, float]]) -> List[str]:
@@ -92,11 +114,21 @@ def all_problems(folders: Sequence[Tuple[str, float]]) -> List[str]:
 def main() -> int:
     """Print what is missing and return 1, or print nothing and return 0."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    installed = os.path.exists(os.path.join(root, ".venv", ".setup-complete"))
-    problems = all_problems([(root, 1.0 if installed else NEEDED_GB)])
+    problems = all_problems(folders_needed(root, os.environ))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
+
+
+def _disk(folder: str) -> int:
+    return os.stat(_nearest_existing(folder)).st_dev
+
+
+def _nearest_existing(folder: str) -> str:
+    place = os.path.abspath(folder)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    return place
 
 
 if __name__ == "__main__":

@@ -34,6 +34,29 @@ def test_a_full_disk_is_one_sentence_with_the_place(
     assert capsys.readouterr().err.startswith("lakehouse: [Errno 28] No space left on device: '/data/x'. Free some")
 
 
+def test_a_full_disk_inside_of_spark_is_one_sentence_with_the_cure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spark = RuntimeError(
+        "An error occurred while calling o99.save.\n: org.apache.spark.SparkException: Job aborted\n\tat x.y(z)\n"
+        "Caused by: java.io.IOException: No space left on device\n\tat java.base/sun.nio.ch.write"
+    )
+    assert ends_with(monkeypatch, spark) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("lakehouse: A disk is full (No space left on device): the one of LAKEHOUSE_HOME")
+    assert "Free some space" in told
+    assert told.count("\n") == 1
+
+
+def test_trouble_that_a_full_disk_caused_is_told_as_a_full_disk(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trouble = ValueError("The file has no end.")
+    trouble.__cause__ = OSError(errno.EDQUOT, "Disk quota exceeded", "/data/x")
+    assert ends_with(monkeypatch, trouble) == 1
+    assert "A disk is full (Disk quota exceeded: '/data/x')" in capsys.readouterr().err
+
+
 def test_ctrl_c_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ends_with(monkeypatch, KeyboardInterrupt()) == 130
 
@@ -44,6 +67,15 @@ def test_a_mistake_of_ours_keeps_its_stack_trace(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(cli, "front_door", fail)
     with pytest.raises(OSError, match="Invalid argument"):
+        cli.main()
+
+
+def test_a_failure_inside_of_spark_keeps_its_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> NoReturn:
+        raise RuntimeError("java.lang.OutOfMemoryError: Java heap space")
+
+    monkeypatch.setattr(cli, "front_door", fail)
+    with pytest.raises(RuntimeError, match="Java heap space"):
         cli.main()
 
 

@@ -48,6 +48,23 @@ def test_nothing_runs_after_a_step_that_failed(ran: list[str]) -> None:
     assert ran == ["silver"]
 
 
+def test_a_full_disk_is_one_sentence_for_those_who_follow_the_output(ran: list[str]) -> None:
+    def fails() -> int:
+        raise RuntimeError("Job aborted.\n\tat x.y(z)\nCaused by: java.io.IOException: No space left on device")
+
+    with pytest.raises(SystemExit, match=r"^lakehouse: A disk is full \(No space left on device\): .*Free some space"):
+        night_step.main({"silver": fails, "gold": lambda: 0})  # type: ignore[dict-item, misc]
+    assert ran == ["silver"]
+
+
+def test_trouble_that_has_no_sentence_keeps_its_stack_trace(ran: list[str]) -> None:
+    def fails() -> int:
+        raise RuntimeError("java.lang.OutOfMemoryError")
+
+    with pytest.raises(RuntimeError, match="OutOfMemoryError"):
+        night_step.main({"silver": fails, "gold": lambda: 0})  # type: ignore[dict-item, misc]
+
+
 def test_no_other_gets_in_between_two_steps(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     hold = lease.hold
 

@@ -24,6 +24,15 @@ py4j.protocol.Py4JJavaError: An error occurred while calling o1.sql.
 26/11/23 06:00:01 INFO ShutdownHook: bye"""
 
 
+FULL_DISK = """Traceback (most recent call last):
+py4j.protocol.Py4JJavaError: An error occurred while calling o1.save.
+: org.apache.spark.SparkException: Job aborted.
+\tat org.apache.spark.sql.Dataset.save(Dataset.scala:1)
+Caused by: java.io.IOException: No space left on device
+\t... 12 more
+26/11/23 06:00:01 INFO ShutdownHook: bye"""
+
+
 def test_our_own_sentence_wins_over_what_stands_around_it() -> None:
     assert cause_of(SUBMIT) == "2 check(s) of the silver layer failed: orders.quantity."
 
@@ -34,6 +43,12 @@ def test_of_several_sentences_the_last_one_counts() -> None:
 
 def test_else_the_last_exception_is_the_cause() -> None:
     assert cause_of(TRACE) == "py4j.protocol.Py4JJavaError: An error occurred while calling o1.sql."
+
+
+def test_of_a_full_disk_the_cure_is_told_and_not_what_followed_from_it() -> None:
+    assert cause_of(FULL_DISK).startswith("A disk is full (No space left on device): the one of LAKEHOUSE_HOME")
+    assert cause_of(FULL_DISK).endswith("the rest is done again.")
+    assert cause_of(f"{FULL_DISK}\nlakehouse: A check failed.") == "A check failed."
 
 
 def test_the_class_of_our_own_exception_is_left_out() -> None:

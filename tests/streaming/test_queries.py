@@ -82,6 +82,16 @@ def test_our_own_error_comes_out_of_a_query_as_its_sentence(kind: str) -> None:
     assert str(queries._cause("clicks", trouble)) == "The stream clicks stopped itself. The sentence: and the cure."
 
 
+def test_a_full_disk_stops_a_stream_with_the_cure_and_without_the_stack_trace() -> None:
+    trouble: Any = (
+        "[STREAM_FAILED] Query terminated: Job aborted.\n\tat org.apache.spark.x\n"
+        "Caused by: java.io.IOException: No space left on device\n\tat y"
+    )
+    told = str(queries._cause("clicks", trouble))
+    assert told.startswith("The stream clicks stopped: A disk is full (No space left on device): ")
+    assert "\n" not in told
+
+
 @pytest.mark.parametrize(("group", "at_most"), [("clicks", 2_000), ("inventory", 500_000)])
 def test_a_batch_of_clicks_takes_few_notifications_and_one_of_rows_takes_many(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, group: str, at_most: int

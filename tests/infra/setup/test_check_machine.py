@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from infra.setup.check_machine import disk_problem, java_command, java_problem, java_release, python_problem
+from infra.setup import check_machine
+from infra.setup.check_machine import (
+    JARS_GB,
+    NEEDED_GB,
+    RUNNING_GB,
+    disk_problem,
+    folders_needed,
+    java_command,
+    java_problem,
+    java_release,
+    python_problem,
+)
 
 
 @pytest.mark.parametrize(("version", "word"), [((3, 10, 4), "old"), ((2, 7, 18), "old"), ((3, 14, 0), "new")])
@@ -57,6 +68,40 @@ def test_a_java_that_does_not_run_has_no_release(tmp_path: Path) -> None:
 def test_too_small_a_disk_says_what_is_free_and_what_is_needed(tmp_path: Path) -> None:
     problem = disk_problem(str(tmp_path / "not" / "there" / "yet"), 1e9)
     assert problem is not None
-    assert "setup needs 1000000000 GB" in problem
+    assert "1000000000.0 GB are needed there" in problem
     assert "LAKEHOUSE_CACHE" in problem
     assert disk_problem(str(tmp_path), 0.0) is None
+
+
+def disks(monkeypatch: pytest.MonkeyPatch, **of_folder: int) -> None:
+    """Let folders be on disks of their own; all others are on disk 0."""
+    monkeypatch.setattr(check_machine, "_disk", lambda folder: of_folder.get(folder.strip("/"), 0))
+
+
+def test_the_folders_of_cache_and_state_are_looked_at_where_they_have_disks_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = {"LAKEHOUSE_CACHE": "/cache", "LAKEHOUSE_HOME": "/home"}
+    disks(monkeypatch, cache=1, home=2)
+    assert folders_needed("/project", elsewhere) == [
+        ("/project", NEEDED_GB),
+        ("/cache", JARS_GB),
+        ("/home", RUNNING_GB),
+    ]
+    assert folders_needed("/project", {}) == [("/project", NEEDED_GB)]
+
+
+def test_a_disk_that_they_share_is_named_once_with_the_most_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    disks(monkeypatch, cache=1, home=1)
+    found = folders_needed("/project", {"LAKEHOUSE_CACHE": "/cache", "LAKEHOUSE_HOME": "/home"})
+    assert found == [("/project", NEEDED_GB), ("/cache", JARS_GB)]
+
+
+def test_a_machine_without_room_for_its_state_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = str(tmp_path / "state")
+    monkeypatch.setenv("LAKEHOUSE_HOME", home)
+    monkeypatch.setattr(check_machine, "folders_needed", lambda _, environment: [(environment["LAKEHOUSE_HOME"], 1e9)])
+    assert check_machine.main() == 1
+    assert f"are free at {tmp_path}" in capsys.readouterr().err
