@@ -41,7 +41,10 @@ class Outcome:
 
 
 def run_streams(settings: Settings, tables: Sequence[CapturedTable]) -> CatchUp:
-    """Take the changes to Bronze in a driver of its own; do nothing where the streams run."""
+    """Take the changes to Bronze in a driver of its own; do nothing where the streams run.
+
+    What it returns raises `StepFailed` when that driver fails.
+    """
 
     def catch_up() -> None:
         # Named as the stream names it.

@@ -65,7 +65,9 @@ def prove_arrival(settings: Settings, timeout_seconds: float = TIMEOUT_SECONDS) 
 
 
 def beat(settings: Settings) -> int:
-    """Commit a heartbeat in Postgres; returns its number. Raises `ServiceUnreachable`."""
+    """Commit a heartbeat in Postgres; returns its number. Raises `ServiceUnreachable`, and `LakehouseError` where the
+    source has no row for it.
+    """
     try:
         with psycopg.connect(**settings.postgres_conninfo, connect_timeout=10) as connection:  # type: ignore[arg-type]
             row = connection.execute(BEAT).fetchone()

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 def business_date_of(params: Mapping[str, Any], fired_at: datetime, zone: str) -> str:
     """The day whose numbers a run makes, as ISO text: the parameter if given, else the day before `fired_at` in `zone`.
 
-    `fired_at` must carry a zone. Raises ValueError if it does not, and for a parameter that is no date or lies after
+    `fired_at` must carry a zone. Raises `ValueError` if it does not, and for a parameter that is no date or lies after
     the day of `fired_at` in `zone`.
     """
     if fired_at.tzinfo is None:

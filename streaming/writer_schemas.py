@@ -53,7 +53,10 @@ class Registry:
         self._stopping = stopping
 
     def schema(self, schema_id: int) -> str | None:
-        """The schema's text, or None if the registry says that there is no such id. Waits while it is down."""
+        """The schema's text, or None if the registry says that there is no such id. Waits while it is down.
+
+        Raises `InterruptedError` when the stream is told to stop meanwhile.
+        """
         wait, began = FIRST_WAIT_SECONDS, time.monotonic()
         while True:
             try:

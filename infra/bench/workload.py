@@ -38,7 +38,10 @@ def create_topic(settings: Settings, name: str) -> None:
 
 
 def publish_at(settings: Settings, rate: int, seconds: int) -> int:
-    """Put events of now on the inventory topic, evenly, `rate` each second; returns how many."""
+    """Put events of now on the inventory topic, evenly, `rate` each second; returns how many.
+
+    Raises `ServiceUnreachable` when some were not taken.
+    """
     producer = Producer(client_config(settings) | {"linger.ms": "0"})
     parsed = fastavro.parse_schema(json.loads(inventory_schema()))
     prefix = prefix_of(schema_id(settings))

@@ -59,7 +59,10 @@ def send_twice(shop: Shop) -> list[str]:
 
 
 def notify_again(settings: Settings) -> str:
-    """Put the newest record of the notifications topic there once more, byte by byte; returns its key or a name."""
+    """Put the newest record of the notifications topic there once more, byte by byte; returns its key or a name.
+
+    Raises `ServiceUnreachable` when the topic holds none, or the record was not taken.
+    """
     topic = settings.click_objects_topic
     config = client_config(settings)
     consumer = Consumer(config | {"group.id": "lakehouse-break", "enable.auto.commit": False})

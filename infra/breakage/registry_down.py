@@ -28,7 +28,10 @@ NEW_FIELD = {"name": "noted_by", "type": ["null", "string"], "default": None, "d
 
 
 def run(ground: Ground) -> None:
-    """Stop the registry, see the stream wait, start it again, compare. Raises `PromiseBroken`."""
+    """Stop the registry, see the stream wait, start it again, compare.
+
+    Raises `PromiseBroken`, and `StepFailed` when the stream ended with an error.
+    """
     settings = ground.settings
     ground.say(f"Stops the schema registry, and has {EVENTS} events with a newer schema wait for the stream.")
     streams.catch_up_first(ground, "inventory")

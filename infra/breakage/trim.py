@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from infra.breakage import promise, streams
 from infra.breakage.ground import Ground, send
-from infra.demo import checks
+from infra.demo import alerts
 from infra.demo.checks import Check
 from infra.shop.account import read_account
 from lakehouse.errors import LakehouseError, ServiceUnreachable
@@ -40,7 +40,7 @@ class LowStockIsBehind(LakehouseError):
 def run(ground: Ground) -> None:
     """Lose records, see the stream stop, accept the gap, compare. Raises `PromiseBroken`, `LowStockIsBehind`."""
     settings = ground.settings
-    if missing := checks.missing_alerts(settings, read_account(settings)):
+    if missing := alerts.missing_alerts(settings, read_account(settings)):
         raise LowStockIsBehind(len(missing))
     ground.say(
         f"Puts {LOST} records on {settings.inventory_topic}/{PARTITION} and deletes them before the stream has read "
@@ -70,7 +70,10 @@ def run(ground: Ground) -> None:
 
 
 def lose_records(settings: Settings) -> OffsetRange:
-    """Put records at the end of a partition and delete them; returns the offsets that are gone."""
+    """Put records at the end of a partition and delete them; returns the offsets that are gone.
+
+    Raises `ServiceUnreachable` when some were not taken.
+    """
     topic, config = settings.inventory_topic, client_config(settings)
     begin = end_offsets(settings, [topic])[topic, PARTITION]
     producer = Producer(config)

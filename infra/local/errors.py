@@ -98,3 +98,13 @@ class NoSuchService(LakehouseError):
 
     def __init__(self, found: str, known: Sequence[str]) -> None:
         super().__init__(f"There is no service {found!r}; the stack has {', '.join(known)}.")
+
+
+class UnknownVariables(LakehouseError):
+    """The connector's file does not name these variables of a worker."""
+
+    def __init__(self, unknown: Sequence[str], known: Sequence[str]) -> None:
+        super().__init__(
+            f"infra/debezium/connector.json does not name {', '.join(unknown)}. Besides those that every worker needs "
+            f"it knows {', '.join(known)}."
+        )

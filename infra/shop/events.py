@@ -44,7 +44,7 @@ class ShopEvents:
         )
 
     def identity(self) -> str:
-        """The Kafka cluster's id."""
+        """The Kafka cluster's id. Raises `ServiceUnreachable`."""
         try:
             cluster = AdminClient(dict(self._config)).list_topics(timeout=15)
         except KafkaException:

@@ -34,7 +34,7 @@ class Landing:
             ) from None
 
     def put(self, made: ClickObject, book: AccountBook) -> None:
-        """Put one object: intent, put, outcome."""
+        """Put one object: intent, put, outcome. Raises `ServiceUnreachable`; the intent then stays open."""
         entry = book.intend(
             "s3",
             key=made.key,

@@ -43,7 +43,10 @@ def columns(text: str) -> StructType:
 
 
 def data_type(text: str) -> DataType:
-    """One type in Spark's own notation: `bigint`, `decimal(12,2)`, `map<string,string>`, `struct<a:int>`."""
+    """One type in Spark's own notation: `bigint`, `decimal(12,2)`, `map<string,string>`, `struct<a:int>`.
+
+    Raises `ValueError` for a type that no declared table uses.
+    """
     text = text.strip()
     if text in SIMPLE:
         return SIMPLE[text]

@@ -25,7 +25,8 @@ from infra.breakage.ground import (
     stand_on,
 )
 from infra.breakage.streams import told
-from infra.demo.checks import Check, missing_alerts
+from infra.demo.alerts import missing_alerts
+from infra.demo.checks import Check
 from infra.local import registry, stack
 from infra.local.plan import make_plan
 from infra.local.ports import free_ports

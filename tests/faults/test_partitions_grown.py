@@ -12,11 +12,11 @@ from inventory_topic import InventoryTopic, bronze_ids
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
-from lakehouse import lease
+from lakehouse import direct_read, lease
 from lakehouse.kafka_config import client_config
 from lakehouse.settings import Settings
 from lakehouse.tables import HEARTBEATS
-from streaming import beginning, changes, queries
+from streaming import beginning, changes, quarantine_standing, queries
 from streaming.continuity import PartitionsGrew
 from streaming.writer_schemas import Registry
 
@@ -47,6 +47,12 @@ class ChangeTopic:
         producer = Producer(client_config(self.settings))
         producer.produce(self.name, b"no envelope", b"k", partition=partition)
         assert producer.flush(60) == 0
+
+    def taken(self) -> list[int]:
+        """The partition of each record that came, sorted."""
+        connection = quarantine_standing.connect(self.settings, self.stream.spec.table)
+        assert connection is not None
+        return sorted(row[0] for row in direct_read.rows(connection, "select _partition from standing"))
 
     def catch_up(self, spark: SparkSession, accepted: str = "") -> None:
         registry = Registry(self.settings, threading.Event())
@@ -93,8 +99,10 @@ def test_a_topic_that_was_made_again_may_have_more_partitions(spark: SparkSessio
     topic.create(2)
     topic.send(partition=1)
     topic.catch_up(spark, "made again with two partitions, and a new snapshot")
+    assert topic.taken() == [0, 1]
     topic.send(partition=0)
     topic.catch_up(spark)
+    assert topic.taken() == [0, 0, 1]
 
 
 def test_events_are_taken_from_new_partitions(

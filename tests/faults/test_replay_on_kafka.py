@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+import waiting
 from click.testing import CliRunner, Result
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -109,12 +109,14 @@ def driver(settings: Settings, killed: Counter[str]) -> Iterator[subprocess.Pope
     assert process.wait(timeout=120) == 0, log_of(settings)
 
 
-def wait_until(holds: Callable[[], bool], process: subprocess.Popen[bytes], settings: Settings) -> None:
-    deadline = time.monotonic() + 240
-    while not holds():
+def until(holds: Callable[[], bool], process: subprocess.Popen[bytes], settings: Settings) -> None:
+    """Wait for what the process brings about; fails at once when it ends before."""
+
+    def holds_while_it_runs() -> bool:
         assert process.poll() is None, log_of(settings)
-        assert time.monotonic() < deadline, log_of(settings)
-        time.sleep(0.05)
+        return holds()
+
+    waiting.until(holds_while_it_runs, 240, pause=0.05)
 
 
 def test_rows_in_bronze_count_as_replayed_although_the_command_died(
@@ -129,7 +131,7 @@ def test_rows_in_bronze_count_as_replayed_although_the_command_died(
 def test_the_next_driver_finishes_the_request_and_doubles_nothing(
     settings: Settings, topic: InventoryTopic, driver: subprocess.Popen[bytes]
 ) -> None:
-    wait_until(lambda: not list(quarantine_requests.pending(settings, TABLE)), driver, settings)
+    until(lambda: not list(quarantine_requests.pending(settings, TABLE)), driver, settings)
     assert bronze_ids(settings) == topic.good + Counter(LATE_IDS)
     connection = quarantine_standing.connect(settings, TABLE)
     assert connection is not None
@@ -152,7 +154,7 @@ def test_the_stream_goes_on_where_it_was_and_the_ledger_agrees(
     settings: Settings, topic: InventoryTopic, driver: subprocess.Popen[bytes]
 ) -> None:
     topic.send(10)
-    wait_until(lambda: bronze_ids(settings) == topic.good + Counter(LATE_IDS), driver, settings)
+    until(lambda: bronze_ids(settings) == topic.good + Counter(LATE_IDS), driver, settings)
     assert differing(settings) == []
     assert [one.rows_written for one in entries(settings) if one.kind == "replay"] == [len(LATE_IDS)]
 

@@ -218,12 +218,14 @@ def test_a_slot_that_was_made_by_hand_does_not_let_the_connector_go_on(shop: Set
     as_administrator(shop, f"select pg_create_logical_replication_slot('{shop.source_slot}', 'pgoutput')")
     connect_is_told(shop, "PUT", "resume")
     until(lambda: "FAILED" in source_connector.ask(shop).states)
+    assert "no longer available" in source_connector.ask(shop).trouble
     # As before; no beat passed meanwhile.
     stop_connector(shop)
     connect_is_told(shop, "DELETE", "offsets")
     as_administrator(shop, f"select pg_drop_replication_slot('{shop.source_slot}')")
     connect_is_told(shop, "PUT", "resume")
     until(lambda: source_connector.ask(shop).is_running)
+    until(lambda: source_slot.ask(shop).is_active)
 
 
 def test_a_new_snapshot_without_a_missing_beat_stops_the_night(spark: SparkSession, shop: Settings) -> None:

@@ -145,6 +145,21 @@ def test_the_registry_gets_basic_authentication_and_tls() -> None:
     }
 
 
+def test_the_registry_gets_this_clients_certificate_and_key() -> None:
+    config = registry_config(
+        settings_with(
+            schema_registry_url="https://registry",
+            schema_registry_certificate_file="/client.pem",
+            schema_registry_key_file="/client.key",
+        )
+    )
+    assert config == {
+        "url": "https://registry",
+        "ssl.certificate.location": "/client.pem",
+        "ssl.key.location": "/client.key",
+    }
+
+
 def test_a_registry_without_a_user_gets_no_authentication() -> None:
     assert registry_config(settings_with(schema_registry_url="http://registry")) == {"url": "http://registry"}
 

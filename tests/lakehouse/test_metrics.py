@@ -190,8 +190,11 @@ def test_a_gateway_that_does_not_answer_costs_a_bounded_time(
 
 
 def test_nothing_is_pushed_without_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pushed_metrics, "pushadd_to_gateway", pytest.fail)
-    pushed_metrics.push_run(Settings(), "night_gold", 1.0, 1, 100.0)
+    told: list[str] = []
+    monkeypatch.setattr(pushed_metrics, "pushadd_to_gateway", lambda address, **_: told.append(address))
+    for address in ("", "http://gateway"):
+        pushed_metrics.push_run(Settings(pushgateway_url=address), "night_gold", 1.0, 1, 100.0)
+    assert told == ["http://gateway"]
 
 
 def test_the_page_counts_a_batch_by_what_became_of_its_rows() -> None:

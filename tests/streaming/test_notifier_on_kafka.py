@@ -8,25 +8,26 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from lakehouse.kafka_config import client_config
 from lakehouse.settings import Settings
-from streaming import notifier
-from streaming.alert_source import waiting
+from streaming import alert_source, notifier
 from streaming.deliveries import Deliveries, NotifierReplaced, State, notifier_id
 from tests.slack_stand_in import Hook, slack_stand_in
 
 pytestmark = pytest.mark.integration
 LIMIT_SECONDS = 60.0
+until = partial(waiting.until, seconds=LIMIT_SECONDS, pause=0.02)
 
 
 @pytest.fixture
@@ -82,13 +83,6 @@ def committed(settings: Settings) -> int:
         consumer.close()
 
 
-def wait_until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not happen"
-        threading.Event().wait(0.02)
-
-
 def start_process(settings: Settings) -> subprocess.Popen[str]:
     """`lakehouse notify` in a process of its own, reaching the same broker and webhook."""
     given: dict[str, Any] = {
@@ -114,16 +108,16 @@ def test_each_alert_arrives_once_and_not_again_after_a_restart(alerts: Settings,
 
 
 def test_what_the_notifier_is_not_done_with_is_counted(alerts: Settings) -> None:
-    assert waiting(alerts) == 0
+    assert alert_source.waiting(alerts) == 0
     publish(alerts, 1, 2)
-    assert waiting(alerts) == 2
+    assert alert_source.waiting(alerts) == 2
     send_all(alerts)
     publish(alerts, 3)
-    assert waiting(alerts) == 1
+    assert alert_source.waiting(alerts) == 1
     # Retention has taken all of them: none waits any more.
     admin = AdminClient(client_config(alerts))
     admin.delete_records([TopicPartition(alerts.alerts_topic, 0, 3)])[TopicPartition(alerts.alerts_topic, 0)].result(30)
-    assert waiting(alerts) == 0
+    assert alert_source.waiting(alerts) == 0
 
 
 def test_an_idle_notifier_keeps_its_offsets(alerts: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,12 +137,12 @@ def test_an_idle_notifier_keeps_its_offsets(alerts: Settings, monkeypatch: pytes
     running = threading.Thread(target=notifier.run, args=(alerts, stop))
     running.start()
     try:
-        wait_until(lambda: kept)
+        until(lambda: bool(kept))
     finally:
         stop.set()
         running.join(LIMIT_SECONDS)
     assert kept[0] == [1]
-    assert waiting(alerts) == 0
+    assert alert_source.waiting(alerts) == 0
 
 
 def test_dying_after_the_message_and_before_its_record_repeats_it_marked(
@@ -175,7 +169,7 @@ def test_a_notifier_killed_while_slack_is_away_loses_nothing(alerts: Settings, h
     publish(alerts, 1, 2, 3)
     hook.answers = [(503, {"Retry-After": "0.05"}, "")] * 10_000
     process = start_process(alerts)
-    wait_until(lambda: len(hook.received) > 3)
+    until(lambda: len(hook.received) > 3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     hook.answers, hook.received = [], []
@@ -187,9 +181,9 @@ def test_a_notifier_stops_on_sigterm_and_never_logs_the_webhook(alerts: Settings
     publish(alerts, 1)
     hook.answers = [(500, {"Retry-After": "0.05"}, ""), (0, {}, ""), (429, {"Retry-After": "0.05"}, "")]
     process = start_process(alerts)
-    wait_until(lambda: len(hook.received) == 4)
+    until(lambda: len(hook.received) == 4)
     publish(alerts, 2)
-    wait_until(lambda: len(hook.received) == 5)
+    until(lambda: len(hook.received) == 5)
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 0

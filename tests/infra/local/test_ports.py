@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from infra.local.errors import PortBusy
-from infra.local.ports import block_of_ports, free_ports, require_free
+from infra.local.ports import LOOPBACK, block_of_ports, free_ports, is_free, require_free
 
 
 def test_a_busy_port_is_one_sentence_with_its_holder_and_the_cure() -> None:
@@ -23,8 +23,14 @@ def test_a_busy_port_is_one_sentence_with_its_holder_and_the_cure() -> None:
     assert "LAKEHOUSE_PORT_BASE" in str(busy.value)
 
 
-def test_a_free_port_is_no_trouble() -> None:
-    require_free("kafka", free_ports()["kafka"])
+def test_a_port_is_free_until_somebody_listens_there() -> None:
+    port = free_ports()["kafka"]
+    require_free("kafka", port)
+    assert is_free(port)
+    with socket.socket() as held:
+        held.bind((LOOPBACK, port))
+        held.listen()
+        assert not is_free(port)
 
 
 def test_free_ports_differ() -> None:
