@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 import lakehouse
-from lakehouse import delta_io
+from lakehouse import delta_io, few_rows
 from lakehouse import positions as bronze_positions
 from lakehouse.append import Append
 from lakehouse.errors import BatchDoesNotBalance
@@ -28,6 +28,7 @@ from lakehouse.logs import get_logger
 from lakehouse.outcomes import DISCARDED, REPLAYED, STILL_BAD
 from lakehouse.settings import Settings
 from lakehouse.tables import quarantine_of, quarantine_outcomes_of
+from lakehouse.tables.columns import columns
 from streaming import object_register, quarantine_standing
 from streaming.bronze_writer import BronzeStream
 from streaming.counts import is_good
@@ -108,8 +109,10 @@ class _Execution:
     def _replay(self, chosen: DataFrame) -> list[Decision]:
         elsewhere = self._read_elsewhere(chosen)
         if elsewhere:
-            ids = [one.quarantine_id for one in elsewhere]
-            chosen = chosen.where(~F.col("quarantine_id").isin(ids))
+            # As rows: so many literals in a plan take Spark longer than the lines themselves.
+            ids = [{"quarantine_id": one.quarantine_id} for one in elsewhere]
+            theirs = few_rows.frame(self.spark, ids, columns("quarantine_id string"))
+            chosen = chosen.join(theirs, on="quarantine_id", how="left_anti")
         started, now = time.monotonic(), datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
         at = F.lit(now).cast("timestamp")
         raw = stamped(self.stream.originals(chosen), at, F.col("_batch_id"), at)
