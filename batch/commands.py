@@ -13,6 +13,8 @@ from lakehouse.tables import SILVER_CAPTURED, CapturedTable
 
 TABLES = {table.name: table for table in SILVER_CAPTURED}
 TABLE = click.Choice(list(TABLES))
+EVENT_TABLES = {"inventory_levels": "events merged", "clicks": "events merged", "sessions": "visits changed"}
+"""Silver tables made of events, in the order of the night (visits are made of clicks), and what is counted of each."""
 
 
 class RebuildDiffers(LakehouseError):
@@ -31,19 +33,23 @@ def batch() -> None:
 
 
 @batch.command()
-@click.argument("tables", nargs=-1, type=TABLE)
+@click.argument("tables", nargs=-1, type=click.Choice([*TABLES, *EVENT_TABLES]))
 @click.pass_obj
 def silver(settings: Settings, tables: tuple[str, ...]) -> None:
-    """Merge what Bronze holds of the captured tables (all, unless some are named); not beside a night."""
-    from batch import captured_tables
+    """Merge what is new in Bronze into Silver (all tables, unless some are named); not beside a night."""
+    from batch import captured_tables, clicks, inventory_levels, sessions
     from lakehouse import night_step
     from lakehouse.session import build_session
 
+    of_events = {"inventory_levels": inventory_levels.run, "clicks": clicks.run, "sessions": sessions.run}
     with night_step.alone(settings):
         spark = build_session(settings, "lakehouse-silver")
-        for name in tables or TABLES:
-            events = captured_tables.run(spark, settings, TABLES[name])
-            click.echo(f"{TABLES[name].silver.name}: {events} changes merged")
+        for name, table in TABLES.items():
+            if name in (tables or TABLES):
+                click.echo(f"{table.silver.name}: {captured_tables.run(spark, settings, table)} changes merged")
+        for name, counted in EVENT_TABLES.items():
+            if name in (tables or EVENT_TABLES):
+                click.echo(f"silver.{name}: {of_events[name](spark, settings)} {counted}")
 
 
 @batch.command()

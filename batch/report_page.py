@@ -21,7 +21,16 @@ from batch.report_content import (
     headline_day,
     overall_score,
 )
-from batch.report_plots import Bar, funnel_bars, margin_bars, sales_plot, segment_bars, sparkline
+from batch.report_plots import (
+    Bar,
+    age_bars,
+    funnel_bars,
+    margin_bars,
+    sales_plot,
+    segment_bars,
+    sparkline,
+    stock_bars,
+)
 from batch.report_tables import Row
 
 FOLDER = Path(__file__).parent
@@ -118,6 +127,7 @@ def _customers(morning: Morning) -> dict[str, Any]:
         "funnel": funnel_bars(visits) if visits and visits["sessions"] else [],
         "funnel_day": visits["event_date"] if visits else None,
         "reorder": morning.reorder[:LONGEST_STOCK_LIST],
+        "missing_stock": stock_bars(morning.reorder[:LONGEST_STOCK_LIST]),
         "has_reorder_points": any(name.endswith("reorder_points") for name in published),
     }
 
@@ -192,14 +202,10 @@ def _score_kind(score: float | None) -> str:
     return "good" if score >= GOOD_SCORE else "warn" if score >= FAIR_SCORE else "bad"
 
 
-def _sources(morning: Morning, zone: ZoneInfo, written_at: datetime) -> list[dict[str, str]]:
+def _sources(morning: Morning, zone: ZoneInfo, written_at: datetime) -> list[Bar]:
     by_stream = {row["stream"]: row["last_event_at"] for row in morning.streams}
-    return [
-        {"name": name, "at": fmt.clock(at, zone), "age": fmt.age(written_at - at) if at else fmt.DASH}
-        for stream, name in SOURCES.items()
-        if stream in by_stream
-        for at in [by_stream[stream]]
-    ]
+    newest = {name: by_stream[stream] for stream, name in SOURCES.items() if stream in by_stream}
+    return age_bars(newest, written_at, zone)
 
 
 def _balance(morning: Morning) -> dict[str, str]:

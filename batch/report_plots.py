@@ -7,12 +7,13 @@ library, no network and no permission to run code.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from batch.report_format import amount, count, share, short_day
+from batch.report_format import DASH, age, amount, clock, count, decimal_number, share, short_day
 from batch.report_tables import Row
 
 MEAN_DAYS = 7
@@ -44,13 +45,15 @@ class SalesPlot:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a list: `width` in percent of the longest, `value` its text, `note` what stands beside it."""
+    """One bar of a list: `width` in percent of the longest, `value` its text, `note` what stands beside it; a bad one
+    is red.
+    """
 
     name: str
     width: float
     value: str
     note: str
-    is_negative: bool = False
+    is_bad: bool = False
 
 
 def sales_plot(daily: Sequence[Row], days: int) -> SalesPlot:
@@ -85,7 +88,7 @@ def margin_bars(rows: Sequence[Row]) -> list[Bar]:
             width=_percent(abs(float(row["margin"] or 0)), longest),
             value="no cost known" if row["margin"] is None else share(row["margin"]),
             note=f"of {count(row['revenue'])}",
-            is_negative=(row["margin"] or 0) < 0,
+            is_bad=(row["margin"] or 0) < 0,
         )
         for row in ordered
     ]
@@ -127,6 +130,40 @@ def funnel_bars(day: Row) -> list[Bar]:
     ]
 
 
+def stock_bars(rows: Sequence[Row]) -> list[Bar]:
+    """Pieces missing up to the reorder point per product and warehouse, in the order of `rows`; red where the stock
+    ends before an order that is placed now arrives.
+    """
+    longest = max((row["reorder_point"] - row["on_hand"] for row in rows), default=0)
+    return [
+        Bar(
+            name=f"{row['product_name'] or row['sku']}, {row['warehouse_id']}",
+            width=_percent(row["reorder_point"] - row["on_hand"], longest),
+            value=f"{count(row['reorder_point'] - row['on_hand'])} missing",
+            note=_lasts(row),
+            is_bad=row["on_hand"] <= 0 or (row["days_left"] is not None and row["days_left"] < row["lead_time_days"]),
+        )
+        for row in rows
+    ]
+
+
+def age_bars(newest: Mapping[str, datetime | None], now: datetime, zone: ZoneInfo) -> list[Bar]:
+    """Age of the newest event of each source. The longest bar is the oldest one, or a day where all are younger: what
+    arrived just now must not look old.
+    """
+    ages = {name: now - at for name, at in newest.items() if at}
+    longest = max((timedelta(days=1), *ages.values())) / timedelta(seconds=1)
+    return [
+        Bar(
+            name=name,
+            width=_percent(ages[name] / timedelta(seconds=1), longest) if name in ages else 0.0,
+            value=age(ages[name]) if name in ages else DASH,
+            note=clock(at, zone) if at else "no event yet",
+        )
+        for name, at in newest.items()
+    ]
+
+
 def sparkline(values: Sequence[float], low: float = 0.0, high: float = 100.0) -> str:
     """Points of a small line in a box of 100 by 100; empty for fewer than two values."""
     if len(values) < 2:
@@ -145,6 +182,12 @@ def _mean(by_day: dict[date, Row], shown: Sequence[date], top: float) -> str:
         mean = sum(float(row["revenue"]) for row in window if row) / MEAN_DAYS
         points.append(f"{100 * (position + 0.5) / len(shown):.2f},{100 - _percent(mean, top):.2f}")
     return " ".join(points) if len(points) > 1 else ""
+
+
+def _lasts(row: Row) -> str:
+    if row["on_hand"] <= 0:
+        return "out of stock"
+    return "not sold lately" if row["days_left"] is None else f"lasts {decimal_number(row['days_left'])} days"
 
 
 def _tip(day: date, row: Any) -> str:

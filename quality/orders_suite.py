@@ -24,13 +24,18 @@ from quality.checks import (
 from quality.limits import STATUSES, Limits
 
 
-def kind_checks(limits: Limits) -> Iterable[Check]:
-    """Bounds of quantity and amount for sales and returns, and the share that each kind may have."""
+def kind_bounds(limits: Limits) -> Iterable[Check]:
+    """Bounds of quantity and amount for sales and returns."""
     odd = limits.odd_share_max
     yield is_between("sale_quantity", 1, limits.sale_quantity_max, odd_share=odd)
     yield is_between("return_quantity", -limits.return_quantity_max, -1, odd_share=odd)
     yield is_between("sale_amount", 0, limits.amount_max, odd_share=odd)
     yield is_between("return_amount", -limits.amount_max, 0, "consistency", odd)
+
+
+def kind_checks(limits: Limits) -> Iterable[Check]:
+    """Bounds of quantity and amount for sales and returns, and the share that each kind may have."""
+    yield from kind_bounds(limits)
     yield share_is_at_most("is_return", limits.return_share_max).only_warns()
     yield share_is_at_most("is_anonymous", limits.anonymous_share_max).only_warns()
     yield share_is_at_most("is_free", limits.free_share_max).only_warns()
@@ -59,11 +64,18 @@ def with_kinds(lines: DataFrame, limits: Limits, quantity: Column, amount: Colum
 
 
 def image(limits: Limits) -> Iterable[Check]:
-    """What the `after` images of Bronze should look like; the Silver suite judges the same rows by kind."""
-    largest = max(limits.sale_quantity_max, limits.return_quantity_max)
+    """What the `after` images of Bronze should look like, on the frame of `image_view`.
+
+    No shares: Bronze holds a row as often as it changed, so that its shares are not those of the orders.
+    """
     yield is_one_of("after_status", STATUSES)
-    yield is_between("after_quantity", -largest, largest)
-    yield is_between("after_amount", -limits.amount_max, limits.amount_max)
+    yield from kind_bounds(limits)
+
+
+def image_view(changes: DataFrame, limits: Limits) -> DataFrame:
+    """Changes with their images as `after_<column>`, each with the columns of its kind of line."""
+    is_anonymous = F.col("after_customer_id").isNull()
+    return with_kinds(changes, limits, F.col("after_quantity"), F.col("after_amount"), is_anonymous)
 
 
 def silver(limits: Limits, day: BusinessDay) -> Suite:

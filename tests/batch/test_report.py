@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from click.testing import CliRunner
 
 from batch.report import write_report, write_report_and_headline
 from batch.report_commands import report
+from batch.report_plots import age_bars, stock_bars
 from lakehouse.settings import Settings
 from tests.batch import morning_tables as tables
 from tests.batch.morning_tables import DAY
@@ -64,6 +66,77 @@ def test_a_complete_morning_shows_every_part(settings: Settings) -> None:
     parts = ("Revenue by day", "Margin by category", "Margin by region", "Customer segments", "From visit to purchase")
     trust = ("Stock to reorder", "Quality score", "Freshness", "Nothing lost", "Quarantine", "Steps of the night")
     assert [part for part in (*parts, *trust) if part not in text] == []
+
+
+def widths_below(source: str, heading: str) -> list[float]:
+    """The widths of the bars of the card under a heading, in percent."""
+    card = source.partition(f">{heading}</h")[2].partition("</section>")[0]
+    return [float(width) for width in re.findall(r'<div class="track"><i[^>]* style="width:([\d.]+)%">', card)]
+
+
+def test_each_day_has_a_bar_and_the_lines_are_drawn(settings: Settings) -> None:
+    whole_morning(settings)
+    source = page_for(settings)
+    heights = re.findall(r'<div class="day(?: newest)?"><i style="height:([\d.]+)%">', source)
+    assert len(heights) == 12
+    assert all(float(height) > 0 for height in heights)
+    mean, score = (len(points.split()) for points in re.findall(r'<polyline points="([^"]*)"', source))
+    assert (mean, score) == (12 - 6, 14)  # a mean needs seven days; one score for each night
+
+
+def test_each_list_of_the_page_has_its_bars(settings: Settings) -> None:
+    whole_morning(settings)
+    source = page_for(settings)
+    bars = {
+        "Margin by category": len(tables.CATEGORIES),
+        "Margin by region": len(tables.REGIONS),
+        "Customer segments": len(tables.SEGMENTS),
+        "From visit to purchase": 5,
+        "Stock to reorder": 1,
+        "Freshness": len(tables.STREAMS),
+        "Quarantine": 2,
+    }
+    widths = {heading: widths_below(source, heading) for heading in bars}
+    assert {heading: len(found) for heading, found in widths.items()} == bars
+    assert all(width > 0 for found in widths.values() for width in found)
+
+
+def test_the_page_has_colours_of_its_own_for_dark_readers(settings: Settings) -> None:
+    themes = re.findall(r"(@media \(prefers-color-scheme: dark\) \{\s*)?:root \{([^}]*)\}", page_for(settings))
+    light, dark = (dict(re.findall(r"--([a-z-]+): (#\w+)", colours)) for _, colours in themes)
+    assert [bool(media) for media, _ in themes] == [False, True]
+    assert light.keys() == dark.keys()
+    assert [name for name in light if light[name] == dark[name]] == []
+
+
+def test_a_bar_of_stock_is_what_is_missing_and_red_where_an_order_comes_too_late() -> None:
+    def product(sku: str, on_hand: int, days_left: float | None) -> dict[str, object]:
+        row = {"sku": sku, "product_name": None, "warehouse_id": "W1", "reorder_point": 40, "lead_time_days": 7}
+        return row | {"on_hand": on_hand, "days_left": days_left}
+
+    rows = [product("A", 0, 0.0), product("B", 20, 6.9), product("C", 30, 7.0), product("D", 36, None)]
+    bars = stock_bars(rows)
+    assert [(bar.name, bar.width, bar.is_bad) for bar in bars] == [
+        ("A, W1", 100, True),
+        ("B, W1", 50, True),
+        ("C, W1", 25, False),
+        ("D, W1", 10, False),
+    ]
+    assert [bar.note for bar in bars] == ["out of stock", "lasts 6.9 days", "lasts 7.0 days", "not sold lately"]
+    assert stock_bars([]) == []
+
+
+def test_a_full_bar_of_age_is_the_oldest_source_and_never_less_than_a_day() -> None:
+    now, zone = datetime(2026, 11, 23, 6, tzinfo=UTC), ZoneInfo("Europe/London")
+
+    def bars(**hours: int | None) -> list[tuple[str, float, str]]:
+        newest = {name: None if age is None else now - timedelta(hours=age) for name, age in hours.items()}
+        return [(bar.name, bar.width, bar.value) for bar in age_bars(newest, now, zone)]
+
+    assert bars(orders=12, clicks=6) == [("orders", 50, "12 hours"), ("clicks", 25, "6 hours")]
+    assert bars(orders=48, clicks=12) == [("orders", 100, "2 days"), ("clicks", 25, "12 hours")]
+    assert bars(orders=12, clicks=None) == [("orders", 50, "12 hours"), ("clicks", 0, "\u2013")]
+    assert bars() == []
 
 
 def test_the_headline_numbers_are_those_of_the_published_day(settings: Settings) -> None:

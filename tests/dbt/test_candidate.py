@@ -176,7 +176,7 @@ def test_the_models_calculate_what_they_say(shop: Shop) -> None:
     arguments = {"business_date": DAY.isoformat(), "warehouse": shop.settings.warehouse}
     results = gold.run(shop.settings, ["test", "--select", "test_type:unit"], arguments, None)
     assert {one.node.name: one.message for one in results if str(one.status) != "pass"} == {}
-    assert len(results) >= 8
+    assert len(results) >= 12
 
 
 def test_a_rerun_changes_no_number_and_an_earlier_date_only_what_has_a_date(shop: Shop) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batch import dbt_outcome, gold
+from batch.report_content import read_morning
+from batch.report_tables import ReportTables
 from lakehouse.settings import Settings
 from lakehouse.tables import MARTS
 
@@ -25,6 +28,9 @@ CALCULATING = {
     "int_order_items",
     "fct_orders",
     "dim_customers",
+    "dim_products",
+    "stg_customers",
+    "stg_products",
     "agg_daily_sales",
     "customer_segments",
     "daily_funnel",
@@ -98,6 +104,16 @@ def test_every_mart_is_tested_for_the_uniqueness_of_its_key(manifest: Any) -> No
 def test_every_mart_has_a_reader_that_is_named(manifest: Any) -> None:
     read = {one.rpartition(".")[2] for exposure in manifest.exposures.values() for one in exposure.depends_on.nodes}
     assert read == set(MARTS)
+
+
+def test_the_morning_report_reads_the_marts_that_its_exposure_names(
+    manifest: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: set[str] = set()
+    monkeypatch.setattr(ReportTables, "rows", lambda _, needs, *__, **___: asked.update(needs.split()) or [])
+    read_morning(settings, date(2026, 11, 23))
+    named = manifest.exposures["exposure.lakehouse.morning_report"].depends_on.nodes
+    assert {one.rpartition(".")[2] for one in named} == asked & set(MARTS)
 
 
 def test_every_model_that_calculates_has_a_unit_test(manifest: Any) -> None:

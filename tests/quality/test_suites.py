@@ -117,6 +117,10 @@ DEFECTS: dict[str, tuple[Rows, dict[str, int | None]]] = {
             change("u", 27, {"order_id": 27}, ORDER | {"status": "lost"}),
             change("u", 28, {"order_id": 28}, ORDER | {"quantity": 101}),
             change("u", 29, {"order_id": 29}, ORDER | {"amount": Decimal("1000000.01")}),
+            change("u", 30, {"order_id": 30}, ORDER | {"quantity": 0}),
+            change("u", 31, {"order_id": 31}, ORDER | {"amount": Decimal("-0.01")}),
+            change("u", 32, {"order_id": 32}, ORDER | {"quantity": -101, "amount": Decimal("-1.00")}),
+            change("u", 33, {"order_id": 33}, ORDER | {"quantity": -1, "amount": Decimal("0.01")}),
         ],
         {
             "order_id_is_present": 1,
@@ -126,8 +130,10 @@ DEFECTS: dict[str, tuple[Rows, dict[str, int | None]]] = {
             "never_without_image": 1,
             "position_is_unique": 2,
             "after_status_is_known": 1,
-            "after_quantity_is_in_bounds": 1,
-            "after_amount_is_in_bounds": 1,
+            "sale_quantity_is_in_bounds": 2,
+            "return_quantity_is_in_bounds": 1,
+            "sale_amount_is_in_bounds": 2,
+            "return_amount_is_in_bounds": 1,
         },
     ),
     "customers changes": (
@@ -335,6 +341,8 @@ WHOLE_TABLE: dict[str, tuple[Suite, Rows, set[str]]] = {
         {"hours_into_day_are_recent"},
     ),
     "heartbeats that arrive": (*GOOD["heartbeats"], set()),
+    "no heartbeat at all": (GOOD["heartbeats"][0], [], {"hours_into_day_are_recent"}),
+    "a day without a change of customers": (GOOD["customers changes"][0], [], set()),
     "no order today, and too many of each odd kind": (
         GOOD["orders"][0],
         [
