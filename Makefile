@@ -18,7 +18,7 @@ CODE := lakehouse quality streaming batch orchestration infra
 
 .PHONY: help
 help: ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: ## virtual environment, Python packages and JVM jars, all checked by hash; a second run does nothing
@@ -28,6 +28,10 @@ setup: ## virtual environment, Python packages and JVM jars, all checked by hash
 .PHONY: demo
 demo: setup ## the whole way on real parts, counted and compared (ORDERS=<csv> for a real invoice file)
 	@$(BIN)/lakehouse demo $(if $(ORDERS),--orders $(ORDERS))
+
+.PHONY: demo-killed
+demo-killed: setup ## a demo that is killed in the middle (kill -9, with its stack), then a demo that must end green
+	@$(BIN)/python -m infra.demo.killed $(ARGS)
 
 .PHONY: test
 test: setup ## every test, with the embedded stack

@@ -41,7 +41,10 @@ def serve(settings: Settings, port: int, stopped: threading.Event) -> None:
 
 @contextmanager
 def server(settings: Settings, port: int) -> Iterator[SparkSession]:
-    """A session with the Thrift server in it; both end with the block. Raises `ServiceUnreachable` for a busy port."""
+    """A session with the Thrift server in it; both end with the block.
+
+    Raises `ServiceUnreachable` for a busy port, and `StepFailed` before the first publication.
+    """
     _must_be_free(port)
     if not published_versions(settings):
         raise StepFailed("Nothing was published yet, so there is nothing to show. Run `lakehouse night run` first.")

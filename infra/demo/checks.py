@@ -5,8 +5,6 @@ the shop's account.
 from __future__ import annotations
 
 import csv
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +15,12 @@ from typing import Any
 
 import psycopg
 
-from infra.shop.account import Account, ExpectedAlert
+from infra.demo import alerts
+from infra.shop.account import Account
 from lakehouse import direct_read
 from lakehouse.settings import Settings
-from lakehouse.tables import SILVER_CAPTURED, STREAMS, CapturedTable
-from streaming.alert_messages import TITLES
+from lakehouse.tables import INVENTORY_LEVELS, SILVER_CAPTURED, STREAMS, CapturedTable
 from streaming.inspection import alerts_raised, quarantine_counts
-
-ALERT_LINE = re.compile(r"(?P<title>:\w+: \*[^*]+\*): (?:.* \()?`(?P<sku>[^`]+)`\)? in `(?P<warehouse>[^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,9 @@ def all_checks(settings: Settings, account: Account, orders_csv: Path | None) ->
         yield Check(f"ledger of {stream}: batches that balance", len(balanced), sum(balanced))
     for table in SILVER_CAPTURED:
         yield silver_equals_postgres(settings, table)
+    yield stock_levels(settings, account)
     yield from _clicks_once(settings, account)
+    yield _orders_in_gold(settings)
     yield _revenue(settings, orders_csv)
     yield from _alerts(settings, account)
 
@@ -124,6 +122,16 @@ def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(value.timestamp() if isinstance(value, datetime) else value for value in row)
 
 
+def stock_levels(settings: Settings, account: Account) -> Check:
+    """The newest level of each product and warehouse: its sequence and its stock, against the shop's own."""
+    expected = {pair: (level.sequence, level.on_hand) for pair, level in account.levels.items()}
+    connection = direct_read.connect(settings, INVENTORY_LEVELS.name)
+    sql = 'select sku, warehouse_id, sequence, on_hand from "silver"."inventory_levels"'
+    found = {(sku, warehouse): (seq, stock) for sku, warehouse, seq, stock in direct_read.rows(connection, sql)}
+    differing = sorted(expected.items() ^ found.items())
+    return Check(f"{INVENTORY_LEVELS.name}: sequence and stock of {len(expected)} levels", [], differing[:3])
+
+
 def _clicks_once(settings: Settings, account: Account) -> Iterator[Check]:
     events = account.clicks.events
     yield Check("silver.clicks: events without their repeats", events, _one(settings, "silver.clicks", "count(*)"))
@@ -132,6 +140,15 @@ def _clicks_once(settings: Settings, account: Account) -> Iterator[Check]:
     ids = _one(settings, "silver.clicks", "count(distinct session_id) filter (trim(session_id) <> '')")
     visits = _one(settings, "silver.sessions", "count(*) filter (not is_inferred)")
     yield Check("silver.sessions: one visit for each session id", ids, visits)
+
+
+def _orders_in_gold(settings: Settings) -> Check:
+    """Every order of Postgres is published, also fees, returns and cancelled ones; a deleted order is not."""
+    connection = direct_read.connect(settings, "gold.fct_orders")
+    found = direct_read.rows(connection, 'select status, count(*) from "gold"."fct_orders" group by 1')
+    with psycopg.connect(**settings.postgres_conninfo) as source:  # type: ignore[arg-type]
+        expected = source.execute("select status, count(*) from orders group by 1").fetchall()
+    return Check("gold.fct_orders: orders by status, as in Postgres", dict(expected), dict(found))
 
 
 def _revenue(settings: Settings, orders_csv: Path | None) -> Check:
@@ -182,42 +199,11 @@ def revenue_of_file(orders_csv: Path) -> dict[date, Decimal]:
     return revenue
 
 
-def raised(settings: Settings) -> Counter[ExpectedAlert]:
-    """The alerts in `ops.alerts`, by product, warehouse and kind."""
-    return Counter(
-        ExpectedAlert(str(row["sku"]), str(row["warehouse_id"]), str(row["kind"])) for row in alerts_raised(settings)
-    )
-
-
-def told(settings: Settings) -> Counter[ExpectedAlert]:
-    """The alerts that the Slack stand-in received, read from the text of its messages."""
-    record = settings.home / "stack" / "slack" / "messages.jsonl"
-    lines = record.read_text("utf-8").splitlines() if record.is_file() else []
-    texts = [line for message in lines for line in json.loads(message)["payload"].get("text", "").splitlines()]
-    kinds = {title: kind for kind, title in TITLES.items()}
-    found = (ALERT_LINE.match(text) for text in texts)
-    return Counter(
-        ExpectedAlert(m["sku"], m["warehouse"], kinds[m["title"]]) for m in found if m and m["title"] in kinds
-    )
-
-
-def has_own_webhook(settings: Settings) -> bool:
-    """Whether messages go to a real Slack, where nobody can read them back."""
-    return "127.0.0.1" not in settings.slack_webhook.get_secret_value()
-
-
-def missing_alerts(settings: Settings, account: Account) -> list[ExpectedAlert]:
-    """Alerts that the shop expects and that were not raised."""
-    return list((Counter(account.expected_alerts) - raised(settings)).elements())
-
-
-def untold_alerts(settings: Settings) -> list[ExpectedAlert]:
-    """Alerts that were raised and did not arrive at the Slack stand-in."""
-    return [] if has_own_webhook(settings) else list((raised(settings) - told(settings)).elements())
-
-
 def _alerts(settings: Settings, account: Account) -> Iterator[Check]:
     # Reorder points that earlier nights computed may lie above the default: then there are more alerts, never fewer.
-    yield Check("low stock: alerts that the shop expects and nobody raised", [], missing_alerts(settings, account))
-    if not has_own_webhook(settings):
-        yield Check("low stock: messages at Slack, one for each alert", raised(settings), told(settings))
+    missing = alerts.missing_alerts(settings, account)
+    yield Check("low stock: alerts that the shop expects and nobody raised", [], missing)
+    repeated = alerts.out_of_turn(alerts_raised(settings))
+    yield Check("low stock: alerts that do not follow from the one before, as two openings", [], repeated[:3])
+    if not alerts.has_own_webhook(settings):
+        yield Check("low stock: messages at Slack, one for each alert", alerts.raised(settings), alerts.told(settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from infra.demo import checks, processes
+from infra.demo import alerts, checks, processes
 from infra.demo.ending import delivered_lines, print_ending
 from infra.demo.progress import has_caught_up
 from infra.local import stack
@@ -56,24 +57,23 @@ class Clock:
 def run(orders_csv: Path | None, business_date: date | None, seed: int) -> None:
     """Run the whole way once. Raises `DemoFailed` when a comparison does not hold.
 
-    Ctrl-C, SIGTERM and a closed terminal stop everything that it started; a stack that ran before stays up.
+    Ctrl-C, SIGTERM and a closed terminal stop everything that it started; a service that ran before stays up.
     """
     home = _home_of(orders_csv).home
-    ran_before = any(service.pid for service in stack.status(home))
+    ran_before = {service.name for service in stack.status(home) if service.pid}
     clock = Clock()
     try:
         with stop_signals.as_interrupt(signal.SIGTERM, signal.SIGHUP):
             _run(home, clock, orders_csv, business_date, seed)
     except KeyboardInterrupt:
-        if not ran_before:
-            clock.say("interrupted: the stack that this demo started is stopped too")
-            stack.down(home, click.echo)
+        clock.say("interrupted: what this demo started of the stack is stopped too")
+        stack.down(home, click.echo, keep=ran_before)
         raise
 
 
 def _run(home: Path, clock: Clock, orders_csv: Path | None, business_date: date | None, seed: int) -> None:
     clock.head("1. The embedded stack")
-    processes.call(home, "up", *(("--ports", INVOICE_PORTS) if orders_csv else ()))
+    processes.call(home, "up", *_ports(orders_csv))
     # `up` has written addresses and credentials.
     settings = load_settings(home=home, **({"quality_limits": "online_retail"} if orders_csv else {}))
     with ExitStack() as started:
@@ -101,6 +101,12 @@ def _run(home: Path, clock: Clock, orders_csv: Path | None, business_date: date 
         clock.head("6. What is true now")
         _compare(settings, account, orders_csv, clock.say)
     print_ending(settings, night)
+
+
+def _ports(orders_csv: Path | None) -> tuple[str, ...]:
+    """The option with which an invoice file's stack gets ports of its own, unless the environment names some."""
+    has_choice = bool(os.environ.get("LAKEHOUSE_PORT_BASE"))
+    return ("--ports", INVOICE_PORTS) if orders_csv and not has_choice else ()
 
 
 def _date_of_night(account: Account, orders_csv: Path | None, business_date: date | None) -> date:
@@ -134,8 +140,8 @@ def _wait_for_messages(
     settings: Settings, clock: Clock, account: Account, streams: processes.Child, notifier: processes.Child
 ) -> None:
     """Every alert that the shop expects was raised, and every alert that was raised has been delivered."""
-    streams.wait_for(lambda: not checks.missing_alerts(settings, account), MESSAGES_SECONDS)
-    notifier.wait_for(lambda: not checks.untold_alerts(settings), MESSAGES_SECONDS)
+    streams.wait_for(lambda: not alerts.missing_alerts(settings, account), MESSAGES_SECONDS)
+    notifier.wait_for(lambda: not alerts.untold_alerts(settings), MESSAGES_SECONDS)
     for line in delivered_lines(settings):
         clock.say(line)
 

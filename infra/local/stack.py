@@ -7,7 +7,7 @@ import fcntl
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,13 +70,13 @@ def up(home: Path, ports: str | None = None, say: Say = print) -> Plan:
     return plan
 
 
-def down(home: Path, say: Say = print) -> None:
-    """Stop the services of a home, the connector's worker first. Nothing else is touched."""
+def down(home: Path, say: Say = print, keep: Collection[str] = ()) -> None:
+    """Stop the services of a home but those named by `keep`, the connector's worker first. Nothing else is touched."""
     plan = read_plan(home)
     if plan is None:
         return
     with _only_one(home):
-        _stop_services(plan, SERVICES, say)
+        _stop_services(plan, [service for service in SERVICES if service.name not in keep], say)
 
 
 def stop_service(home: Path, name: str, say: Say = print) -> None:
@@ -266,7 +266,7 @@ def _require_free_ports(plan: Plan) -> None:
                 require_free(service.name, plan.ports[listener])
 
 
-def _stop_services(plan: Plan, services: tuple[Service, ...] | list[Service], say: Say) -> None:
+def _stop_services(plan: Plan, services: list[Service], say: Say) -> None:
     """Connect first, so that it can say good-bye to the broker and the database; then the others side by side."""
     first = [service for service in services if service is connect.SERVICE]
     rest = [service for service in services if service is not connect.SERVICE]

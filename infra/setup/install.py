@@ -103,32 +103,40 @@ def link_project(python: str) -> None:
     run("this project", [python, "-m", "pip", "install", "-q", *flags, "-e", str(ROOT)], os.environ)
 
 
-def main() -> int:
-    """Bring `.venv` and the jars up to date. Returns the exit code."""
+def bring_up_to_date() -> None:
+    """Make or complete `.venv` and the jars where the stamp says so. Raises `SetupFailed` and `OSError`."""
     environment = ROOT / ".venv"
     stamp = environment / ".setup-complete"
     python = str(environment / "bin" / "python")
     wanted, found = wanted_stamp(), read_stamp(stamp)
+    fresh = any(found.get(part) != wanted[part] for part in ("packages", "place"))
+    if fresh:
+        shutil.rmtree(str(environment), ignore_errors=True)
+        venv.EnvBuilder(with_pip=True, symlinks=True).create(str(environment))
+        pip_config = subprocess.run([python, "-m", "pip", "config", "list"], stdout=subprocess.PIPE).stdout.decode()
+        install_packages(python, uv_settings(pip_config, os.environ))
+    if fresh or found.get("project") != wanted["project"]:
+        link_project(python)
+    jars = [python, "-m", "infra.local.jars"]
+    if subprocess.run([*jars, "check"], cwd=str(ROOT)).returncode:
+        run("JVM jars", [*jars, "fetch"], os.environ)
+    if found != wanted:
+        stamp.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
+
+
+def main() -> int:
+    """Bring `.venv` and the jars up to date; trouble is one sentence. Returns the exit code, 130 after Ctrl-C."""
     try:
-        fresh = any(found.get(part) != wanted[part] for part in ("packages", "place"))
-        if fresh:
-            shutil.rmtree(str(environment), ignore_errors=True)
-            venv.EnvBuilder(with_pip=True, symlinks=True).create(str(environment))
-            pip_config = subprocess.run([python, "-m", "pip", "config", "list"], stdout=subprocess.PIPE).stdout.decode()
-            install_packages(python, uv_settings(pip_config, os.environ))
-        if fresh or found.get("project") != wanted["project"]:
-            link_project(python)
-        jars = [python, "-m", "infra.local.jars"]
-        if subprocess.run([*jars, "check"], cwd=str(ROOT)).returncode:
-            run("JVM jars", [*jars, "fetch"], os.environ)
-        if found != wanted:
-            stamp.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
+        bring_up_to_date()
     except SetupFailed as failure:
         print(failure, file=sys.stderr)
         return 1
     except OSError as failure:
         print("Setup stopped: %s. Run `make setup` again when that is cured." % failure, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Setup was interrupted. Run `make setup` again: it does what is missing.", file=sys.stderr)
+        return 130
     return 0
 
 

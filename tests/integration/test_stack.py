@@ -40,6 +40,8 @@ from streaming import source_slot
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SERVICES = [service.name for service in supervisor.SERVICES]
+UP_SECONDS = 60.0
+"""`lakehouse up` of an installed stack is promised to take less."""
 
 
 def pids(settings: Settings) -> dict[str, int | None]:
@@ -201,7 +203,9 @@ def test_down_leaves_no_process_and_no_port_and_up_finds_the_data_again(stack: S
     supervisor.down(stack.home)
     assert [one for one in running if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
     assert all(is_free(port) for port in plan_of(stack).ports.values())
+    began = time.monotonic()
     supervisor.up(stack.home)
+    assert time.monotonic() - began < UP_SECONDS
     change_of(stack, 9_001_005)
 
 

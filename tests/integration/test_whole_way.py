@@ -80,4 +80,4 @@ def test_a_night_for_an_earlier_date_never_moves_silver_back(
     night.silver(spark, settings, DAY - timedelta(days=2), "earlier")
     silver = [check for check in checks.all_checks(settings, account, None) if check.name.startswith("silver")]
     assert [check.name for check in silver if not check.holds] == []
-    assert len(silver) == 6
+    assert len(silver) == 7

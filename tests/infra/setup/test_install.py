@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from infra.setup import install
 
@@ -54,3 +57,29 @@ def test_every_locked_package_has_hashes_and_no_download_address() -> None:
 def test_pyspark_and_the_client_that_shares_its_folder_are_equal() -> None:
     pins = dict(re.findall(r"^(pyspark|pyspark-client)==(\S+)", install.LOCK.read_text("utf-8"), flags=re.MULTILINE))
     assert pins["pyspark"] == pins["pyspark-client"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "said"),
+    [
+        (install.SetupFailed("It stopped."), 1, "It stopped.\n"),
+        (OSError("the disk is full"), 1, "Setup stopped: the disk is full. Run `make setup` again when"),
+        (KeyboardInterrupt(), 130, "Setup was interrupted. Run `make setup` again"),
+    ],
+    ids=["a step", "the disk", "Ctrl-C"],
+)
+def test_trouble_is_one_sentence_and_an_exit_code(
+    trouble: BaseException,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> NoReturn:
+        raise trouble
+
+    monkeypatch.setattr(install, "bring_up_to_date", fail)
+    assert install.main() == code
+    error = capsys.readouterr().err
+    assert error.startswith(said)
+    assert error.count("\n") == 1
