@@ -27,8 +27,10 @@ FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 15.0
 # The client waits for ever unless told otherwise, and its own retries would hide how long an answer is due.
 CLIENT = {"timeout": 10, "max.retries": 0}
-NEWEST_VERSIONS = 10
-"""So many versions of a subject are learned in advance; records of older ones are decoded when they come."""
+NEWEST_VERSIONS = 2
+"""So many versions of a subject are learned in advance, as there are while producers are renewed; an older one is
+learned from a record. All that are known are in the compiled code, which with more is too long for the JVM to compile.
+"""
 
 Answer = TypeVar("Answer")
 

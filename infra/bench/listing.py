@@ -14,7 +14,7 @@ from streaming.object_lister import Bookmark, ObjectLister
 
 NEW = 10
 BODY = b'{"event_id":"e1"}\n'
-UPLOADS = 16
+UPLOADS = 8
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,19 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse.contracts.declared import inventory_schema
+from lakehouse.tables import INVENTORY_EVENTS
+from quality.rules import INVENTORY_RULES, names_of_warnings
 from streaming import click_events, inventory_events
+from streaming.counts import counted, is_good
 from streaming.object_lines import LINE
 from streaming.plain_lines import READ
+from streaming.queries import DRIVER_CONF
 from streaming.stamps import in_all_rows, stamped
-from streaming.writer_schemas import WriterSchemas
+from streaming.writer_schemas import NEWEST_VERSIONS, WriterSchemas
 
 KNOWN = WriterSchemas(values={7: inventory_schema()})
 CLICK = '{"event_id":"e1","timestamp":"2026-11-23T11:59:59Z"}'
+NOON = "2026-11-23 12:00:00"
 UNREAD_LINE = LINE.replace(f"{READ}, ", "")
 Judged = Callable[[SparkSession, int, str], DataFrame]
 
@@ -56,6 +62,28 @@ def test_a_row_is_judged_within_one_compiled_stage(spark: SparkSession, judged: 
     # Spark marks what it compiles with a star and the number of the stage.
     assert len({one.split()[0] for one in projections if one.startswith("*")}) == 1
     assert len([one for one in projections if not one.startswith("*")]) == by_hand
+
+
+def test_the_code_of_the_versions_that_are_learned_in_advance_is_short_enough_to_be_compiled(
+    spark: SparkSession,
+) -> None:
+    more = {8 + one: _with_a_field_more(one) for one in range(NEWEST_VERSIONS - 1)}
+    rows = frame_of(spark, []).drop("_ingested_at", "_batch_id")
+    judged = inventory_events.transform(of_batch(rows, 1, NOON), WriterSchemas(values=KNOWN.values | more))
+    seen, _ = counted(judged, "occurred_at", names_of_warnings(INVENTORY_RULES))
+    good = seen.where(is_good()).select(*INVENTORY_EVENTS.columns)
+    debug: Any = spark._jvm.org.apache.spark.sql.execution.debug  # type: ignore[union-attr]
+    stages = (
+        getattr(debug, "package$").__getattr__("MODULE$").codegenStringSeq(good._jdf.queryExecution().executedPlan())
+    )
+    sizes = [stages.apply(number)._3().maxMethodCodeSize() for number in range(stages.size())]
+    assert 0 < max(sizes) <= int(DRIVER_CONF["spark.sql.codegen.hugeMethodLimit"])
+
+
+def _with_a_field_more(number: int) -> str:
+    schema = json.loads(inventory_schema())
+    schema["fields"].append({"name": f"extra_{number}", "type": ["null", "string"], "default": None})
+    return json.dumps(schema)
 
 
 def _compilations(spark: SparkSession) -> int:
