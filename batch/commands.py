@@ -9,12 +9,18 @@ import click
 from lakehouse.acting_user import acting_user
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
-from lakehouse.tables import SILVER_CAPTURED, CapturedTable
+from lakehouse.tables import CLICK_EVENTS, INVENTORY_EVENTS, SILVER_CAPTURED, CapturedTable
 
 TABLES = {table.name: table for table in SILVER_CAPTURED}
 TABLE = click.Choice(list(TABLES))
-EVENT_TABLES = {"inventory_levels": "events merged", "clicks": "events merged", "sessions": "visits changed"}
-"""Silver tables made of events, in the order of the night (visits are made of clicks), and what is counted of each."""
+EVENT_TABLES = {
+    "inventory_levels": (INVENTORY_EVENTS, "events merged"),
+    "clicks": (CLICK_EVENTS, "events merged"),
+    "sessions": (CLICK_EVENTS, "visits changed"),
+}
+"""Silver tables made of events, in the order of the night (visits are made of clicks): their Bronze, and what is
+counted of each.
+"""
 
 
 class RebuildDiffers(LakehouseError):
@@ -38,7 +44,7 @@ def batch() -> None:
 def silver(settings: Settings, tables: tuple[str, ...]) -> None:
     """Merge what is new in Bronze into Silver (all tables, unless some are named); not beside a night."""
     from batch import captured_tables, clicks, inventory_levels, sessions
-    from lakehouse import night_step
+    from lakehouse import delta_io, night_step
     from lakehouse.session import build_session
 
     of_events = {"inventory_levels": inventory_levels.run, "clicks": clicks.run, "sessions": sessions.run}
@@ -47,8 +53,10 @@ def silver(settings: Settings, tables: tuple[str, ...]) -> None:
         for name, table in TABLES.items():
             if name in (tables or TABLES):
                 click.echo(f"{table.silver.name}: {captured_tables.run(spark, settings, table)} changes merged")
-        for name, counted in EVENT_TABLES.items():
-            if name in (tables or EVENT_TABLES):
+        for name, (bronze, counted) in EVENT_TABLES.items():
+            if not tables and not delta_io.exists(spark, bronze, settings):
+                click.echo(f"silver.{name}: passed over, no stream has written {bronze.name} yet")
+            elif name in (tables or EVENT_TABLES):
                 click.echo(f"silver.{name}: {of_events[name](spark, settings)} {counted}")
 
 

@@ -123,8 +123,9 @@ def full_disk_in(text: str) -> str | None:
     if found is None:
         return None
     return (
-        f"A disk is full ({found[0]}): the one of LAKEHOUSE_HOME, or of tables or checkpoints that are set to be "
-        "elsewhere. Free some space there and run it again: what was committed is kept, the rest is done again."
+        f"A disk is full ({found[0]}): mostly the one of LAKEHOUSE_HOME, else that of tables or checkpoints that are "
+        "set to be elsewhere, or of temporary files. Free some space there and run it again: what was committed is "
+        "kept, the rest is done again."
     )
 
 
@@ -134,5 +135,11 @@ def sentence_of(error: BaseException) -> str | None:
     """
     if isinstance(error, LakehouseError):
         return str(error)
-    # It takes in the causes, and an error of a JVM that is gone, which can't be turned into text any more.
-    return full_disk_in("".join(traceback.format_exception(error)))
+    # Not of an error that was only met on the way: what came behind it may be a fault of another kind.
+    causes: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in causes:
+        causes.append(one)
+        one = one.__cause__
+    # It copes with an error of a JVM that is gone, which can't be turned into text any more.
+    return full_disk_in("".join(line for cause in causes for line in traceback.format_exception_only(cause)))

@@ -196,9 +196,14 @@ class BronzeWriter:
             if not found.aside and recorded is None:
                 return found, None, []
             aside = judged.where(~is_good()).persist(StorageLevel.MEMORY_AND_DISK)
-            groups = rejected.by_name(aside)
-            is_unknown = any(UNKNOWN_SCHEMA in (one.reasons or ()) for one in groups)
-            if not (is_unknown and learn(raw, self._schemas, self._registry)):
+            try:
+                groups = rejected.by_name(aside)
+                is_unknown = any(UNKNOWN_SCHEMA in (one.reasons or ()) for one in groups)
+                has_learned = is_unknown and learn(raw, self._schemas, self._registry)
+            except BaseException:
+                aside.unpersist()
+                raise
+            if not has_learned:
                 return found, aside, groups
             # The batch held schemas that were not known yet: decode again with them.
             aside.unpersist()

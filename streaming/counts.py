@@ -29,6 +29,8 @@ class Counts:
     good: int
     first: datetime | None
     last: datetime | None
+    doubtful: int = 0
+    """Rows for which what was asked besides is true."""
     warned: dict[str, int] = field(default_factory=dict)
     """Good rows that break a rule which only warns, by rule; rules that no row breaks are left out."""
 
@@ -49,7 +51,7 @@ def has_no_reason() -> Column:
 
 
 def counted(
-    judged: DataFrame, event_time: str, warning_rules: Sequence[str] = ()
+    judged: DataFrame, event_time: str, warning_rules: Sequence[str] = (), doubtful: Column | None = None
 ) -> tuple[DataFrame, Callable[[], Counts]]:
     """The frame that counts its rows while it is written, and the function that gives the counts afterwards, which
     raises `StepFailed` where Spark does not tell them.
@@ -60,6 +62,7 @@ def counted(
         observation,
         F.count(F.lit(1)).alias("read"),
         F.count(F.when(is_good(), 1)).alias("good"),
+        F.count_if(F.lit(False) if doubtful is None else doubtful).alias("doubtful"),
         F.min(good_time).alias("first"),
         F.max(good_time).alias("last"),
         *[F.count_if(is_good() & F.array_contains("_warnings", rule)).alias(_WARNED + rule) for rule in warning_rules],

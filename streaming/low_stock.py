@@ -88,7 +88,9 @@ class LowStock:
         while True:
             good, counts = good_events(batch, self._schemas, self._settings.max_record_bytes)
             levels = self._turning_points(spark, good)
-            if not (counts().aside and learn(batch, self._schemas, self._registry)):
+            # What is too long is rejected whoever wrote it: nobody waits for the registry because of it.
+            readable = batch.where(F.length("value") <= self._settings.max_record_bytes)
+            if not (counts().doubtful and learn(readable, self._schemas, self._registry)):
                 return levels
 
     def _turning_points(self, spark: SparkSession, good: DataFrame) -> list[Level]:
@@ -185,13 +187,15 @@ def start(spark: SparkSession, settings: Settings, registry: Registry, held: Hel
 
 
 def good_events(batch: DataFrame, schemas: WriterSchemas, max_bytes: int) -> tuple[DataFrame, Callable[[], Counts]]:
-    """What is `NEEDED` of the good ones among Kafka rows, and the counts of all, to be asked after they were read.
+    """What is `NEEDED` of the good ones among Kafka rows, and the counts of all, to be asked after they were read;
+    `doubtful` are those of a schema that is not known.
 
     Bronze keeps account of the rows; the counting is here for what it does besides: without it Spark filters the events
     before it projects them, and decodes each of them twice.
     """
     judged = inventory_events.transform(stamped(batch, F.col("timestamp"), F.lit(0)), schemas, max_bytes)
-    seen, counts = counted(judged.select(*NEEDED, "_is_good"), "occurred_at")
+    is_unknown = ~is_good() & ~F.coalesce(F.col("_schema_id").isin(list(schemas.values)), F.lit(True))
+    seen, counts = counted(judged.select(*NEEDED, "_schema_id", "_is_good"), "occurred_at", doubtful=is_unknown)
     return seen.where(is_good()), counts
 
 

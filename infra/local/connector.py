@@ -11,10 +11,11 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from infra.local.errors import UnknownVariables
+from infra.local.errors import NoIncarnation, UnknownVariables
 
 FILE = Path(__file__).resolve().parents[1] / "debezium" / "connector.json"
 VARIABLE = re.compile(r"\$\{env:(\w+)\}")
+INCARNATION = re.compile(r"[0-9]+/[0-9]+")
 ALWAYS = (
     "SOURCE_HOST",
     "SOURCE_PORT",
@@ -36,11 +37,15 @@ def configuration(incarnation: str, optional: Collection[str] = ()) -> dict[str,
     """What is put to `/connectors/<name>/config`.
 
     Each change will carry `incarnation`, `<system identifier>/<timeline>`. `optional` are the names of the variables
-    that the worker has besides `ALWAYS`. Raises `UnknownVariables` for one that the file does not name.
+    that the worker has besides `ALWAYS`. Raises `UnknownVariables` for one that the file does not name, and
+    `NoIncarnation` for a name of another form.
     """
+    if not INCARNATION.fullmatch(incarnation.strip()):
+        raise NoIncarnation(incarnation)
     known = optional_variables()
-    if unknown := sorted(set(optional).difference(known)):
-        raise UnknownVariables(unknown, known)
-    wanted: dict[str, str] = json.loads(FILE.read_text("utf-8").replace("@source_incarnation@", incarnation))
     given = {*ALWAYS, *optional}
+    if unknown := sorted(given.difference(ALWAYS, known)):
+        raise UnknownVariables(unknown, known)
+    text = FILE.read_text("utf-8").replace("@source_incarnation@", incarnation.strip())
+    wanted: dict[str, str] = json.loads(text)
     return {name: value for name, value in wanted.items() if given.issuperset(VARIABLE.findall(value))}

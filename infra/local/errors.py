@@ -100,6 +100,16 @@ class NoSuchService(LakehouseError):
         super().__init__(f"There is no service {found!r}; the stack has {', '.join(known)}.")
 
 
+class NoIncarnation(LakehouseError):
+    """What was given is no name of a source's incarnation."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__(
+            f"{given!r} is no <system identifier>/<timeline>, two numbers: docs/runbooks/source-restored.md says how "
+            "to ask the source for it."
+        )
+
+
 class UnknownVariables(LakehouseError):
     """The connector's file does not name these variables of a worker."""
 

@@ -87,12 +87,15 @@ def disk_problem(folder: str, needed_gb: float) -> Optional[str]:
 def folders_needed(root: str, environment: Mapping[str, str]) -> List[Tuple[str, float]]:
     """(folder, gigabytes needed there): the project, and where `environment` puts the jars and the state.
 
-    One folder for each disk, the one with the most needed: one sentence is enough for a full disk.
+    One folder for each disk, the one with the most needed: one sentence is enough for a full disk. What the project
+    needs holds the rest for one disk.
     """
+    cache = environment.get("LAKEHOUSE_CACHE") or root
+    has_jars = os.path.isdir(os.path.join(cache, "jars"))
     is_installed = os.path.exists(os.path.join(root, ".venv", ".setup-complete"))
     wanted = [
         (root, RUNNING_GB if is_installed else NEEDED_GB),
-        (environment.get("LAKEHOUSE_CACHE") or root, 0.0 if is_installed else JARS_GB),
+        (cache, 0.0 if is_installed or has_jars else JARS_GB),
         (environment.get("LAKEHOUSE_HOME") or root, RUNNING_GB),
     ]
     of_disk: Dict[int, Tuple[str, float]] = {}

@@ -43,7 +43,7 @@ def test_a_full_disk_inside_of_spark_is_one_sentence_with_the_cure(
     )
     assert ends_with(monkeypatch, spark) == 1
     told = capsys.readouterr().err
-    assert told.startswith("lakehouse: A disk is full (No space left on device): the one of LAKEHOUSE_HOME")
+    assert told.startswith("lakehouse: A disk is full (No space left on device): mostly the one of LAKEHOUSE_HOME")
     assert "Free some space" in told
     assert told.count("\n") == 1
 
@@ -55,6 +55,18 @@ def test_trouble_that_a_full_disk_caused_is_told_as_a_full_disk(
     trouble.__cause__ = OSError(errno.EDQUOT, "Disk quota exceeded", "/data/x")
     assert ends_with(monkeypatch, trouble) == 1
     assert "A disk is full (Disk quota exceeded: '/data/x')" in capsys.readouterr().err
+
+
+def test_a_fault_that_follows_a_full_disk_is_not_hidden_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> NoReturn:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "/cache/x")
+        except OSError:
+            raise KeyError("sku")  # noqa: B904 - what is tested is an error that was met on the way
+
+    monkeypatch.setattr(cli, "front_door", fail)
+    with pytest.raises(KeyError, match="sku"):
+        cli.main()
 
 
 def test_ctrl_c_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_else_the_last_exception_is_the_cause() -> None:
 
 
 def test_of_a_full_disk_the_cure_is_told_and_not_what_followed_from_it() -> None:
-    assert cause_of(FULL_DISK).startswith("A disk is full (No space left on device): the one of LAKEHOUSE_HOME")
+    assert cause_of(FULL_DISK).startswith("A disk is full (No space left on device): mostly the one of LAKEHOUSE_HOME")
     assert cause_of(FULL_DISK).endswith("the rest is done again.")
     assert cause_of(f"{FULL_DISK}\nlakehouse: A check failed.") == "A check failed."
 

@@ -52,10 +52,16 @@ class Query:
     def __init__(self, spark: SparkSession, settings: Settings) -> None:
         self.spark, self.settings, self.broker = spark, settings, Broker()
         delta_io.ensure(spark, ALERTS, settings)
+        self.asked_for: list[int] = []
         self.restart()
 
+    def asked(self, schema_id: int) -> str | None:
+        """The registry's answer for a schema that was not known in advance: 8 is one of before."""
+        self.asked_for.append(schema_id)
+        return inventory_schema() if schema_id == 8 else None
+
     def restart(self) -> None:
-        registry: Any = SimpleNamespace(newest=lambda _: dict(KNOWN.values))
+        registry: Any = SimpleNamespace(newest=lambda _: dict(KNOWN.values), schema=self.asked)
         held: Any = SimpleNamespace(require=lambda: None)
         self.function = LowStock(self.spark, self.settings, registry, held)
 
@@ -63,8 +69,11 @@ class Query:
         """Run a batch of levels of the product P1 (and of others); returns the kinds of all alerts of P1 so far."""
         pairs = [("P1", *one) for one in levels] + [(sku, *one) for sku, some in others.items() for one in some]
         events = [stock_event(sku=sku, sequence=at, on_hand=on_hand) for sku, at, on_hand in pairs]
-        rows = frame_of(self.spark, [framed(inventory_schema(), event) for event in events])
-        self.function(rows.drop("_ingested_at", "_batch_id"), number)
+        return self.messages(number, *[framed(inventory_schema(), event) for event in events])
+
+    def messages(self, number: int, *values: bytes) -> list[str]:
+        """Run a batch of messages; returns the kinds of all alerts of P1 so far."""
+        self.function(frame_of(self.spark, list(values)).drop("_ingested_at", "_batch_id"), number)
         return self.kinds("P1")
 
     def kinds(self, sku: str) -> list[str]:
@@ -86,8 +95,22 @@ def test_good_events_are_decoded_once_and_others_are_counted(spark: SparkSession
     rows = frame_of(spark, [good, good[:-1], b"\x00\x00\x00\x00\x63" + good[5:]])
     frame, counts = good_events(rows.drop("_ingested_at", "_batch_id"), KNOWN, 1_000_000)
     assert [row["sku"] for row in frame.collect()] == [stock_event()["sku"]]
-    assert (counts().read, counts().good) == (3, 1)
+    assert (counts().read, counts().good, counts().doubtful) == (3, 1, 1)
     assert frame._jdf.queryExecution().optimizedPlan().toString().count("from_avro") == 1
+
+
+def test_a_level_of_a_version_that_was_not_known_raises_its_alert(query: Query) -> None:
+    low = stock_event(sku="P1", sequence=1, on_hand=REORDER_POINT - 1)
+    assert query.messages(0, framed(inventory_schema(), low, schema_id=8)) == ["opened"]
+    assert query.asked_for == [8]
+
+
+def test_the_registry_is_not_asked_because_of_records_that_are_bad_for_another_reason(query: Query) -> None:
+    good = framed(inventory_schema(), stock_event(sku="P1", sequence=1, on_hand=REORDER_POINT - 1))
+    too_long = b"\x00\x00\x00\x00\x63" + b"x" * query.settings.max_record_bytes
+    broken = framed(inventory_schema(), stock_event(sku="", sequence=2, on_hand=1))
+    assert query.messages(0, good, good[:-1], b"abc", broken, too_long) == ["opened"]
+    assert query.asked_for == []
 
 
 def test_a_late_level_neither_hides_an_alert_of_its_zone_nor_makes_one(query: Query) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from infra.local import connect
 from infra.local.commands import connector
 from infra.local.connector import ALWAYS, FILE, VARIABLE, configuration, optional_variables
-from infra.local.errors import UnknownVariables
+from infra.local.errors import NoIncarnation, UnknownVariables
 from infra.local.plan import Plan, wanted_ports
 
 LIFE = "7300000000000000001/1"
@@ -79,6 +79,20 @@ def test_a_worker_hands_out_every_variable_of_the_file_and_none_of_its_others(tm
 def test_a_misspelt_variable_is_named_with_the_known_ones() -> None:
     with pytest.raises(UnknownVariables, match=r"does not name SOURCE_ROOTCERT\..*SOURCE_SSLROOTCERT"):
         configuration(LIFE, ["SOURCE_ROOTCERT", "SOURCE_SSLKEY"])
+
+
+def test_variables_that_every_worker_has_may_be_named() -> None:
+    assert configuration(LIFE, ["SOURCE_SSLMODE"]) == configuration(LIFE)
+
+
+@pytest.mark.parametrize("given", ["", "73", '73/1 "x', "73/1/2"])
+def test_what_is_no_incarnation_is_refused(given: str) -> None:
+    with pytest.raises(NoIncarnation, match="two numbers"):
+        configuration(given)
+
+
+def test_the_blanks_that_psql_prints_are_left_out() -> None:
+    assert configuration(f" {LIFE}\n") == configuration(LIFE)
 
 
 def test_the_command_prints_what_connect_takes() -> None:

@@ -91,6 +91,13 @@ def test_the_folders_of_cache_and_state_are_looked_at_where_they_have_disks_of_t
     assert folders_needed("/project", {}) == [("/project", NEEDED_GB)]
 
 
+def test_a_cache_that_holds_the_jars_needs_no_room_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jars").mkdir()
+    monkeypatch.setattr(check_machine, "_disk", hash)
+    found = dict(folders_needed("/project", {"LAKEHOUSE_CACHE": str(tmp_path)}))
+    assert found == {"/project": NEEDED_GB, str(tmp_path): 0.0}
+
+
 def test_a_disk_that_they_share_is_named_once_with_the_most_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     disks(monkeypatch, cache=1, home=1)
     found = folders_needed("/project", {"LAKEHOUSE_CACHE": "/cache", "LAKEHOUSE_HOME": "/home"})
