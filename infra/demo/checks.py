@@ -45,7 +45,7 @@ class Check:
 def _brief(value: Any) -> str:
     if isinstance(value, Counter):
         return f"{value.total()} in all"
-    if isinstance(value, dict) and all(isinstance(day, date) for day in value):
+    if value and isinstance(value, dict) and all(isinstance(day, date) for day in value):
         return f"{len(value)} days, {sum(value.values()):,}"
     text = str(value) if value or isinstance(value, int) else "none"
     return text if len(text) < 160 else f"{text[:160]}..."
