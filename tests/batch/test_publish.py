@@ -18,6 +18,8 @@ from lakehouse.errors import StepFailed, TableMissing, UnsafeIdentifier
 from lakehouse.settings import Settings
 from lakehouse.tables import PUBLICATIONS
 
+pytestmark = pytest.mark.slow
+
 DAY = date(2026, 11, 23)
 
 

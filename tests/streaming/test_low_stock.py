@@ -22,6 +22,8 @@ from streaming.episodes import Episode, Level, step
 from streaming.low_stock import LowStock, good_events
 from streaming.writer_schemas import WriterSchemas
 
+pytestmark = pytest.mark.slow
+
 KNOWN = WriterSchemas(values={7: inventory_schema()})
 REORDER_POINT, CLEAR_LEVEL = 20, 30.0
 Levels = list[tuple[int, int]]
