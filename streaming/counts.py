@@ -62,10 +62,11 @@ def counted(
         observation,
         F.count(F.lit(1)).alias("read"),
         F.count(F.when(is_good(), 1)).alias("good"),
-        F.count_if(F.lit(False) if doubtful is None else doubtful).alias("doubtful"),
         F.min(good_time).alias("first"),
         F.max(good_time).alias("last"),
         *[F.count_if(is_good() & F.array_contains("_warnings", rule)).alias(_WARNED + rule) for rule in warning_rules],
+        # No stream but the one that asks pays for it.
+        *([] if doubtful is None else [F.count_if(doubtful).alias("doubtful")]),
     )
 
     def counts() -> Counts:
