@@ -1,5 +1,8 @@
 """Rows that Silver lacks or has wrong are read again by Debezium: an incremental snapshot of just these keys, asked for
-through a topic. So a repair comes by way of Kafka and Bronze like every other row, and nothing is written to Postgres.
+by a row in the source's table `lakehouse_signals`. So a repair comes by way of Kafka and Bronze like every other row.
+
+A request that Debezium takes from a topic is worked on beside the changes, by another thread over the same state: with
+a busy source, rows of the snapshot are lost then, or the connector ends. One in the log is met in its turn.
 
 A snapshot can only bring rows that are there. A doubled row, and one that Postgres does not have, are made anew from
 Bronze (`batch.fold_again`).
@@ -9,13 +12,15 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+import psycopg
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from psycopg import sql
 from pyspark.sql import SparkSession
 from pyspark.sql.types import IntegralType, StringType
@@ -38,6 +43,8 @@ FOLDABLE = ("doubled", "extra")
 KEYS_PER_REQUEST = 500
 TIMEOUT_SECONDS = 180.0
 BEAT_SECONDS = 2.0
+SIGNALS = "lakehouse_signals"
+"""The connector's `signal.data.collection`, in Debezium's form: id, type, data."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +60,19 @@ class Repaired:
 class RowsNotReadAgain(LakehouseError):
     """Debezium did not send all rows that it was asked for."""
 
-    def __init__(self, table: str, came: int, asked: int, topic: str) -> None:
+    def __init__(self, table: str, came: int, asked: int) -> None:
         super().__init__(
             f"Of {asked} rows of {table} that the connector was asked to read again, {came} came within "
-            f"{TIMEOUT_SECONDS:.0f} s. Does it run, with signal.kafka.topic={topic} and "
-            "signal.enabled.channels=kafka (`lakehouse status`, `lakehouse logs connect`)? Rows that were deleted "
-            "since do not come: compare again."
+            f"{TIMEOUT_SECONDS:.0f} s. Does it run, with signal.data.collection={SCHEMA}.{SIGNALS} and "
+            "signal.enabled.channels=source (`lakehouse source status`), and is that table in the publication? Rows "
+            "that were deleted since do not come: compare again."
         )
 
 
 def ask(settings: Settings, found: Sequence[Difference], shape: Shape, timeout_seconds: float = TIMEOUT_SECONDS) -> int:
     """Ask Debezium for the lost and changed rows of one table, and wait until they are in Kafka; returns how many came.
 
-    Raises `ServiceUnreachable`.
+    Raises `ServiceUnreachable`, and `LakehouseError` where the source does not take requests.
     """
     wanted = repairable(found)
     if not wanted:
@@ -97,7 +104,7 @@ def require_all(settings: Settings, found: Sequence[Difference], came: int) -> N
     """Raise `RowsNotReadAgain` when fewer rows came than were asked for."""
     asked = len(repairable(found))
     if came < asked:
-        raise RowsNotReadAgain(found[0].table.name, came, asked, settings.signals_topic)
+        raise RowsNotReadAgain(found[0].table.name, came, asked)
 
 
 def request(table: CapturedTable, shape: Shape, keys: Sequence[tuple[object, ...]]) -> dict[str, Any]:
@@ -133,10 +140,21 @@ def _filter(table: CapturedTable, shape: Shape, keys: Sequence[tuple[object, ...
 
 
 def _send(settings: Settings, signal: dict[str, Any]) -> None:
-    producer = Producer(client_config(settings))
-    # The connector takes only messages whose key is its own name among the servers.
-    producer.produce(settings.signals_topic, key=settings.source_topic_prefix, value=json.dumps(signal))
-    producer.flush(30)
+    row = (str(uuid.uuid4()), signal["type"], json.dumps(signal["data"]))
+    statement = sql.SQL("insert into {} (id, type, data) values (%s, %s, %s)").format(sql.Identifier(SCHEMA, SIGNALS))
+    try:
+        with psycopg.connect(**settings.postgres_conninfo, connect_timeout=10) as connection:  # type: ignore[arg-type]
+            connection.execute(statement, row)
+    except psycopg.OperationalError as error:
+        address = f"{settings.postgres_host}:{settings.postgres_port}"
+        raise ServiceUnreachable(
+            "Postgres", address, f"Check LAKEHOUSE_POSTGRES_*: {str(error).splitlines()[0]}"
+        ) from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as error:
+        raise LakehouseError(
+            f"The connector could not be asked to read rows again ({str(error).splitlines()[0]}): run "
+            f"infra/postgres/*.sql against the source, and grant insert on {SIGNALS} to {settings.postgres_user}."
+        ) from None
 
 
 def _wait(

@@ -55,8 +55,6 @@ class Settings(BaseSettings):
     click_objects_topic: str = "clicks.objects"
     source_topic_prefix: str = "shop"
     """Debezium's `topic.prefix`: change topics are `<prefix>.public.<table>`."""
-    signals_topic: str = "shop.signals"
-    """Where the connector takes requests to read rows again: its `signal.kafka.topic`."""
 
     schema_registry_url: str = "http://127.0.0.1:29081/apis/ccompat/v7"
     schema_registry_username: str = ""

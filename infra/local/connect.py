@@ -39,7 +39,7 @@ def worker_properties(plan: Plan) -> dict[str, str]:
         **{f"{kind}.storage.replication.factor": "1" for kind in ("config", "offset", "status")},
         "config.providers": "env",
         "config.providers.env.class": "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
-        "config.providers.env.param.allowlist.pattern": "(SOURCE|REGISTRY|SIGNAL)_[A-Z]+",
+        "config.providers.env.param.allowlist.pattern": "(SOURCE|REGISTRY)_[A-Z]+",
         # One worker: nobody to wait for, and a killed one is replaced at once.
         "scheduled.rebalance.max.delay.ms": "0",
         "session.timeout.ms": "6000",
@@ -66,7 +66,6 @@ def environment(plan: Plan) -> dict[str, str]:
         "SOURCE_DATABASE": DATABASE,
         "SOURCE_PASSWORD": plan.secrets["postgres_debezium"],
         "SOURCE_SSLMODE": "disable",
-        "SIGNAL_BROKERS": plan.address("kafka"),
         "REGISTRY_URL": f"http://{plan.address('registry')}/apis/registry/v2",
     }
 

@@ -22,7 +22,6 @@ ALWAYS = (
     "SOURCE_DATABASE",
     "SOURCE_PASSWORD",
     "SOURCE_SSLMODE",
-    "SIGNAL_BROKERS",
     "REGISTRY_URL",
 )
 """The variables that every worker has."""

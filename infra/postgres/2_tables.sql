@@ -45,6 +45,15 @@ create table if not exists heartbeats (
 );
 insert into heartbeats (id, beat, beat_at) values (1, 0, now()) on conflict do nothing;
 
+-- Requests to the connector to read single rows again (`lakehouse reconcile --repair`): Debezium's form. The connector
+-- finds them in the log and goes on from there. Nobody reads the rows; they may be deleted at any time.
+create table if not exists lakehouse_signals (
+    id text primary key,
+    type text not null,
+    data text
+);
+
 reset role;
 grant select on customers, products, orders, heartbeats to debezium, reader;
+grant select on lakehouse_signals to debezium;
 grant update on heartbeats to debezium;

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from connect_worker import connect_is_told
 from pyspark.sql import SparkSession
 
-from batch import captured_tables, incarnations
+from batch import captured_tables, incarnations, repair
 from infra.local import database
 from infra.local import stack as supervisor
 from infra.local.plan import Plan, read_plan
@@ -117,13 +117,13 @@ def test_the_connectors_role_may_replicate_read_and_beat_and_no_more(shop: Setti
     assert as_administrator(shop, f"{rights} where rolname = 'debezium'") == [(False,) * 4 + (True,) * 2]
     assert as_administrator(shop, "select from pg_auth_members where member = 'debezium'::regrole") == []
     grants = "select table_name, privilege_type from information_schema.role_table_grants where grantee = 'debezium'"
-    read = [(table.name, "SELECT") for table in CAPTURED]
+    read = [(name, "SELECT") for name in (*(table.name for table in CAPTURED), repair.SIGNALS)]
     assert sorted(as_administrator(shop, grants)) == sorted([*read, ("heartbeats", "UPDATE")])
 
 
-def test_the_database_publishes_the_captured_tables_and_no_other(shop: Settings) -> None:
+def test_the_database_publishes_the_captured_tables_the_requests_and_no_other(shop: Settings) -> None:
     published = as_administrator(shop, "select tablename from pg_publication_tables where pubname = 'lakehouse'")
-    assert sorted(name for (name,) in published) == sorted(table.name for table in CAPTURED)
+    assert sorted(name for (name,) in published) == sorted([*(table.name for table in CAPTURED), repair.SIGNALS])
 
 
 def test_the_slot_is_on_the_streams_page(shop: Settings) -> None:

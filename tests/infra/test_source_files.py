@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from batch.repair import SIGNALS
 from lakehouse.settings import Settings
 from lakehouse.tables import CAPTURED
 
@@ -19,11 +20,26 @@ def test_the_connector_reads_the_captured_tables_and_no_other() -> None:
     assert sorted(listed) == [f"public.{name}" for name in NAMES]
 
 
-def test_the_publication_holds_the_captured_tables_and_no_other() -> None:
+def test_the_publication_holds_the_captured_tables_the_requests_and_no_other() -> None:
     sql = (INFRA / "postgres" / "3_publication.sql").read_text("utf-8")
     (listed,) = re.findall(r"alter publication lakehouse set table (.*);", sql)
-    assert sorted(listed.split(", ")) == NAMES
+    assert sorted(listed.split(", ")) == sorted([*NAMES, SIGNALS])
     assert CONNECTOR["publication.autocreate.mode"] == "disabled"
+
+
+def test_requests_come_by_the_log_and_go_no_further() -> None:
+    kept = {
+        # From a topic another thread would take them, beside the one that reads the log.
+        "signal.enabled.channels": "source",
+        "signal.data.collection": f"public.{SIGNALS}",
+        "read.only": "true",
+        "transforms.withoutSignals.predicate": "isSignal",
+    }
+    assert {name: CONNECTOR.get(name) for name in kept} == kept
+    pattern, prefix = CONNECTOR["predicates.isSignal.pattern"], CONNECTOR["topic.prefix"]
+    topics = [f"{prefix}.public.{name}" for name in (*NAMES, SIGNALS)]
+    assert [name for name in topics if re.fullmatch(pattern, name)] == [f"{prefix}.public.{SIGNALS}"]
+    assert CONNECTOR["transforms"].split(",")[0] == "withoutSignals"
 
 
 def test_the_connector_beats_and_each_beat_counts_one_up() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
@@ -17,14 +18,16 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from batch import captured_tables, night, reconcile, reconcile_commands, reconcile_now, repair
+from batch.differences import Difference
 from batch.rebuild import rebuild
 from batch.reconcile import SilverDiffers, SilverIsLater
 from batch.reconcile_now import Outcome
 from batch.repair import Repaired
 from infra.local import database
 from infra.local.plan import read_plan
-from lakehouse import arrival, delta_io, night_cut, source_cut, source_rows
+from lakehouse import arrival, delta_io, night_cut, source_beat, source_cut, source_rows
 from lakehouse.arrival import ChangesNotInBronze
+from lakehouse.errors import LakehouseError
 from lakehouse.session import point_at_store
 from lakehouse.settings import Settings
 from lakehouse.tables import CUSTOMERS, ORDERS, PRODUCTS, RECONCILIATIONS, REPAIRS, SILVER_CAPTURED, VERIFIED
@@ -311,6 +314,44 @@ def test_doubled_and_extra_rows_are_made_anew_from_bronze_by_the_command(
     assert [one.different for one in rebuild(spark, lake, ORDERS)] == before
     written = delta_io.read(spark, REPAIRS, lake).where("keys_folded > 0").collect()
     assert [(row["rows_doubled"], row["rows_extra"], row["keys_folded"]) for row in written] == [(2, 2, 4)]
+
+
+def test_rows_are_read_again_while_the_source_is_busy(lake: Settings, shop: psycopg.Connection[Any]) -> None:
+    # When requests were taken from a topic, the 29th ended the connector beside two such writers.
+    stopping = threading.Event()
+
+    def trade() -> None:
+        with psycopg.connect(**lake.postgres_conninfo, autocommit=True) as connection:  # type: ignore[arg-type]
+            while not stopping.is_set():
+                connection.execute(source_beat.BEAT)
+
+    asked = [(ORDERS, (FIRST + 1,)), (CUSTOMERS, (FIRST + 1,)), (PRODUCTS, ("T-1",))]
+    writers = [threading.Thread(target=trade) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        for table, key in asked * 33:
+            shape = source_rows.Shape(table.keys, (), {})
+            assert repair.ask(lake, [Difference(table, key, "lost")], shape, timeout_seconds=60) == 1
+    finally:
+        stopping.set()
+        for writer in writers:
+            writer.join()
+
+
+def test_a_source_that_takes_no_requests_is_told_with_the_cure(
+    stack: Settings, lake: Settings, shop: psycopg.Connection[Any]
+) -> None:
+    plan = read_plan(stack.home)
+    assert plan is not None
+    lost = [Difference(ORDERS, (FIRST + 1,), "lost")]
+    with database.connect(plan) as owner:
+        owner.execute("alter table lakehouse_signals rename to elsewhere")
+        try:
+            with pytest.raises(LakehouseError, match=r"does not exist\): run infra/postgres/\*\.sql"):
+                repair.ask(lake, lost, source_rows.Shape(ORDERS.keys, (), {}))
+        finally:
+            owner.execute("alter table elsewhere rename to lakehouse_signals")
 
 
 def test_a_request_quotes_what_the_keys_hold(lake: Settings) -> None:

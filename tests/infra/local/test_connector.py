@@ -29,7 +29,6 @@ def test_the_embedded_stack_passes_no_setting_without_a_value(tmp_path: Path) ->
     wanted = configuration(LIFE)
     assert {name for value in wanted.values() for name in VARIABLE.findall(value)} == set(given)
     assert not [name for name in wanted if name.endswith((".location", "sslrootcert", "sslcert", "sslkey"))]
-    assert "signal.consumer.security.protocol" not in wanted
 
 
 def test_all_other_settings_stay(tmp_path: Path) -> None:
@@ -54,20 +53,6 @@ def test_both_converters_get_the_credentials_of_the_registry(side: str) -> None:
     assert wanted[f"{client}.auth.username"] == "${env:REGISTRY_USERNAME}"
     assert wanted[f"{client}.auth.password"] == "${env:REGISTRY_PASSWORD}"
     assert wanted[f"{client}.rest.request.ssl.ca-bundle.location"] == "${env:REGISTRY_CAFILE}"
-
-
-def test_the_reader_of_signals_gets_the_credentials_of_kafka() -> None:
-    wanted = configuration(LIFE, ["SIGNAL_PROTOCOL", "SIGNAL_MECHANISM", "SIGNAL_JAAS", "SIGNAL_CAFILE"])
-    signals = {name: value for name, value in wanted.items() if name.startswith("signal.consumer.")}
-    assert signals == {
-        "signal.consumer.security.protocol": "${env:SIGNAL_PROTOCOL}",
-        "signal.consumer.sasl.mechanism": "${env:SIGNAL_MECHANISM}",
-        "signal.consumer.sasl.jaas.config": "${env:SIGNAL_JAAS}",
-        "signal.consumer.ssl.truststore.type": "PEM",
-        "signal.consumer.ssl.truststore.location": "${env:SIGNAL_CAFILE}",
-        # Without a file the type alone is without effect.
-        "signal.consumer.ssl.keystore.type": "PEM",
-    }
 
 
 def test_a_worker_hands_out_every_variable_of_the_file_and_none_of_its_others(tmp_path: Path) -> None:

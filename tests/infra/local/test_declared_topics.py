@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from infra.local.content import INFRA, declared_topics
 from lakehouse.settings import Settings
@@ -12,19 +11,8 @@ CONNECTOR = json.loads((INFRA / "debezium" / "connector.json").read_text("utf-8"
 
 
 def test_every_topic_that_the_settings_name_is_declared(settings: Settings) -> None:
-    named = {settings.inventory_topic, settings.alerts_topic, settings.click_objects_topic, settings.signals_topic}
+    named = {settings.inventory_topic, settings.alerts_topic, settings.click_objects_topic}
     assert named <= declared_topics().keys()
-
-
-def test_the_connector_takes_requests_from_the_topic_and_never_writes_to_the_source(settings: Settings) -> None:
-    kept = {
-        "signal.enabled.channels": "kafka",
-        "signal.kafka.topic": settings.signals_topic,
-        "read.only": "true",
-    }
-    assert {name: CONNECTOR.get(name) for name in kept} == kept
-    # Requests are taken in their order.
-    assert declared_topics()[settings.signals_topic]["partitions"] == 1
 
 
 def test_every_captured_table_has_its_topic() -> None:
@@ -49,10 +37,3 @@ def test_no_credential_is_written_down() -> None:
     secrets = [name for name in CONNECTOR if "password" in name or "jaas" in name]
     assert len(secrets) > 2
     assert all(CONNECTOR[name].startswith("${env:") for name in secrets)
-
-
-def test_the_publication_names_the_captured_tables() -> None:
-    statement = (Path(INFRA) / "postgres" / "3_publication.sql").read_text("utf-8")
-    (line,) = [line for line in statement.splitlines() if line.startswith("alter publication lakehouse set table")]
-    published = {name.strip() for name in line.removesuffix(";").split(" table ")[1].split(",")}
-    assert published == {name.removeprefix("public.") for name in CONNECTOR["table.include.list"].split(",")}
