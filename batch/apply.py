@@ -26,7 +26,7 @@ from batch import captured_tables, raw_json, sent_forms
 from batch.keep_rejected import keep_rejected
 from batch.kept import kept
 from batch.raw_avro import as_json
-from lakehouse import delta_io
+from lakehouse import delta_io, lease
 from lakehouse.settings import Settings
 from lakehouse.tables import CapturedTable, TableSpec, quarantine_of
 
@@ -58,8 +58,9 @@ def apply_changes(
     records without a schema in which form its values come: `text` or `base64` for a decimal, `seconds`, `milliseconds`,
     `microseconds` or `nanoseconds` for a timestamp. Where neither says it, a value that could be two is rejected.
 
-    Bad records are kept in the quarantine with every reason. Raises `UnknownIncarnation`, `LeaseHeld` and
-    `UnknownForm`.
+    Bad records are kept in the quarantine with every reason. A call that runs for the same table is waited for, up to
+    an hour for its Bronze and as long for its merge. Raises `UnknownIncarnation`, `LeaseHeld` when that is over,
+    `LeaseLost` and `UnknownForm`.
     """
     captured = _captured(table)
     sent_forms.require(captured, sent_as or {})
@@ -72,12 +73,16 @@ def apply_changes(
         F.count_if(F.col("_reasons").isNull() & F.col("_is_tombstone")).alias("tombstones"),
     ).first()
     assert counts is not None
-    if counts["rejected"]:
-        rejected = staged.where("_reasons is not null").withColumn("_ingested_at", F.current_timestamp())
-        spec = quarantine_of(captured.changes.table)
-        keep_rejected(rejected, captured, spec, settings, "bronze", F.col("_raw"))
     changes = _stamped(staged.where("_reasons is null and not _is_tombstone"), captured)
-    delta_io.append(changes, captured.changes, settings)
+    # A call that still runs (a retry's first try) is waited for: on S3, two that commit at one moment would overwrite
+    # each other's commit. Given back before the merge, which asks for leases in another order.
+    with lease.hold(lease.of_stream(captured.changes.table), settings, captured_tables.WAIT_SECONDS) as held:
+        if counts["rejected"]:
+            rejected = staged.where("_reasons is not null").withColumn("_ingested_at", F.current_timestamp())
+            spec = quarantine_of(captured.changes.table)
+            keep_rejected(rejected, captured, spec, settings, "bronze", F.col("_raw"))
+            held.require()
+        delta_io.append(changes, captured.changes, settings)
     captured_tables.merge_given(spark, settings, captured, changes)
     good = counts["records"] - counts["rejected"] - counts["tombstones"]
     return Applied(counts["records"], good, counts["rejected"], counts["tombstones"])

@@ -77,7 +77,7 @@ def converted(text: Column, kind: DataType, form: Form) -> Column:
 def needs_form(text: Column, kind: DataType, form: Form) -> Column:
     """Whether a value that was not taken (`converted`) would be one if anything said which form it has."""
     if isinstance(kind, DecimalType):
-        return form.name.isNull() & _written(text, kind).isNotNull()
+        return form.name.isNull() & (_written(text, kind).isNotNull() | _is_no_number(text))
     if isinstance(kind, TimestampType | TimestampNTZType):
         return form.name.isNull() & _epoch(text).isNotNull()
     return F.lit(False)
@@ -96,11 +96,16 @@ def _decimal(text: Column, kind: DecimalType, form: Form) -> Column:
             # A column of no declared scale has its scale beside each value.
             .when(text.startswith("{"), variable)
             .when(form.name == BASE64, unscaled)
-            .when(written.isNull() | unscaled.isNull(), F.coalesce(written, unscaled))
+            .when((written.isNull() | unscaled.isNull()) & ~_is_no_number(text), F.coalesce(written, unscaled))
         )
 
     readings = F.struct(_written(text, kind).alias("written"), _unscaled(text, form.scale, kind).alias("unscaled"))
     return _let(readings, lambda one: by_form(one["written"], one["unscaled"]))
+
+
+def _is_no_number(text: Column) -> Column:
+    # Of a numeric that is none. Base64 as well: `NaN` would be 137.31.
+    return F.upper(text).isin(*NOT_A_NUMBER)
 
 
 def _written(text: Column, kind: DecimalType) -> Column:

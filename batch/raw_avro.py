@@ -9,10 +9,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import fastavro
 import pandas as pd
@@ -24,9 +27,21 @@ DEEPEST = 4
 """So many levels down has the schema what `batch.sent_forms` asks for: record, row, column, element."""
 
 
+class NoJsonForm(Exception):
+    """A value of a Python type that is written in JSON in no known way; its text is the type's name."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A message as JSON with its schema, or the reason why it is none; neither where there is no message, or null."""
+
+    text: bytes | None = None
+    reason: str | None = None
+
+
 def as_json(records: DataFrame, schemas: Mapping[int, str]) -> DataFrame:
     """The records with key and value as JSON and its schema, the original value as `raw`, and `_reasons` of those that
-    are no Avro of one of the `schemas` (texts by id), null for the others.
+    are no Avro of one of the `schemas` (texts by id) or have no JSON form, null for the others.
     """
     texts = dict(schemas)
     added = [
@@ -39,14 +54,14 @@ def as_json(records: DataFrame, schemas: Mapping[int, str]) -> DataFrame:
         parsed = {one: fastavro.parse_schema(json.loads(text)) for one, text in texts.items()}
         sent = {one: json.dumps(_as_sent(schema, {}, DEEPEST)) for one, schema in parsed.items()}
         for frame in frames:
-            keys = [_opened(message, parsed) for message in frame["key"]]
-            values = [_opened(message, parsed) for message in frame["value"]]
-            reasons = [_reason(value) or _reason(key) for key, value in zip(keys, values, strict=True)]
+            keys = [opened(message, parsed, sent) for message in frame["key"]]
+            values = [opened(message, parsed, sent) for message in frame["value"]]
+            reasons = [value.reason or key.reason for key, value in zip(keys, values, strict=True)]
             columns: dict[str, list[Any]] = {
                 "raw": list(frame["value"]),
-                "key": [_text(one, message, sent) for one, message in zip(keys, frame["key"], strict=True)],
-                "value": [_text(one, message, sent) for one, message in zip(values, frame["value"], strict=True)],
-                "_reasons": reasons,
+                "key": [one.text for one in keys],
+                "value": [one.text for one in values],
+                "_reasons": [reason and [reason] for reason in reasons],
             }
             yield frame.assign(
                 **{name: pd.Series(column, dtype=object, index=frame.index) for name, column in columns.items()}
@@ -55,36 +70,32 @@ def as_json(records: DataFrame, schemas: Mapping[int, str]) -> DataFrame:
     return records.mapInPandas(convert, result)
 
 
-def _opened(message: bytes | None, parsed: Mapping[int, Any]) -> Any:
-    """The record, or the name of what is wrong with the message, or None."""
+def opened(message: bytes | None, parsed: Mapping[int, Any], sent: Mapping[int, str]) -> Opened:
+    """Decode one message by the `parsed` schema of its id; `sent` has Connect's schema, as JSON, for the same ids."""
     if message is None:
-        return None
+        return Opened()
     if len(message) < PREFIX_BYTES or message[0]:
-        return "bad_framing"
+        return Opened(reason="bad_framing")
     schema = parsed.get(_schema_id(message))
     if schema is None:
-        return "unknown_schema_id"
+        return Opened(reason="unknown_schema_id")
     body = io.BytesIO(message[PREFIX_BYTES:])
     try:
         record = fastavro.schemaless_reader(body, schema, None)
+        payload = json.dumps(_plain(record), allow_nan=False)
+    except NoJsonForm as error:
+        return Opened(reason=f"no_json_form:{error}")
     except Exception:  # whatever bytes do to a decoder
-        return "undecodable_body"
-    return "trailing_bytes" if body.read(1) else record
-
-
-def _reason(opened: Any) -> list[str] | None:
-    return [opened] if isinstance(opened, str) else None
+        return Opened(reason="undecodable_body")
+    if body.read(1):
+        return Opened(reason="trailing_bytes")
+    if record is None:
+        return Opened()
+    return Opened(f'{{"schema": {sent[_schema_id(message)]}, "payload": {payload}}}'.encode())
 
 
 def _schema_id(message: bytes) -> int:
     return int.from_bytes(message[1:PREFIX_BYTES], "big")
-
-
-def _text(opened: Any, message: bytes, sent: Mapping[int, str]) -> bytes | None:
-    if opened is None or isinstance(opened, str):
-        return None
-    payload = json.dumps(opened, default=_plain)
-    return f'{{"schema": {sent[_schema_id(message)]}, "payload": {payload}}}'.encode()
 
 
 def _as_sent(schema: Any, named: dict[str, Any], levels: int) -> dict[str, Any]:
@@ -106,10 +117,26 @@ def _as_sent(schema: Any, named: dict[str, Any], levels: int) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """The value in JSON's own types. Raises `NoJsonForm`."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _spelled(value)
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, datetime | date | time):
         return value.isoformat()
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal | UUID):
         return str(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    raise NoJsonForm(type(value).__name__)
+
+
+def _spelled(value: float) -> str:
+    # JSON has no such number: Spark's reader would refuse the record. A column of numbers takes them as text.
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"

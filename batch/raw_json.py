@@ -15,7 +15,7 @@ from pyspark.sql.types import DataType, DecimalType, StringType, StructField, St
 
 from batch import sent_forms
 from batch.json_values import converted, needs_form
-from batch.left_out import PLACEHOLDER
+from batch.left_out import HSTORE_PLACEHOLDER, PLACEHOLDER, placeholder
 from batch.sent_forms import TEXT, Form
 from lakehouse.tables import CapturedTable
 
@@ -152,11 +152,14 @@ def _row(
         form = sent_forms.form_of(F.col(f"_{side}_sent"), field, names_of, sent_as.get(field.name))
         if isinstance(field.dataType, DecimalType):
             found, form = _exact(side, path, names_of, found, form)
-        value = F.when(found == PLACEHOLDER, _placeholder(field.dataType)).otherwise(
-            converted(found, field.dataType, form)
-        )
+        is_left_out = _is_left_out(found, field.dataType)
+        value = F.when(is_left_out, _placeholder(field.dataType)).otherwise(converted(found, field.dataType, form))
         is_lost = found.isNotNull() & value.isNull()
-        lost = F.when(needs_form(found, field.dataType, form), "form_not_known").otherwise("type_does_not_fit")
+        lost = (
+            F.when(is_left_out, "value_left_out")
+            .when(needs_form(found, field.dataType, form), "form_not_known")
+            .otherwise("type_does_not_fit")
+        )
         misfit = F.when(is_lost, F.concat(lost, F.lit(f":{field.name}")))
         if field.name not in table.may_be_missing:
             misfit = F.when(~F.coalesce(is_there, F.lit(False)), F.lit(f"missing_field:{field.name}")).otherwise(misfit)
@@ -182,6 +185,12 @@ def _values(row: Column, fields: list[StructField]) -> Column:
     return F.struct(*[row[field.name]["value"].alias(field.name) for field in fields])
 
 
+def _is_left_out(text: Column, kind: DataType) -> Column:
+    # As a struct an hstore's placeholder would be one without values; other types know theirs when they are read.
+    return text.isin(PLACEHOLDER, HSTORE_PLACEHOLDER) if isinstance(kind, StructType) else text == PLACEHOLDER
+
+
 def _placeholder(kind: DataType) -> Column:
-    # The placeholder of a text is the text itself; those of other types have their type's own form.
-    return F.lit(PLACEHOLDER) if isinstance(kind, StringType) else F.lit(None).cast(kind)
+    # A jsonb is left out as a text, whatever type its column is declared as.
+    found = placeholder(kind)
+    return F.lit(None).cast(kind) if found is None else found

@@ -25,7 +25,8 @@ BY_NAME = {
     "io.debezium.time.MicroTimestamp": "microseconds",
     "io.debezium.time.NanoTimestamp": "nanoseconds",
 }
-BY_TYPE = {"bytes": BASE64, "string": TEXT}
+BY_TYPE = {"bytes": BASE64, "string": TEXT, "double": TEXT, "float": TEXT}
+"""A double that is no number comes as a text (`NaN`), which would also be base64."""
 SENT_TYPE = "type:string,name:string,parameters:struct<scale:string>"
 FIELDS = f"array<struct<field:string,{SENT_TYPE},items:struct<{SENT_TYPE}>>>"
 KEY_SCHEMA = f"fields {FIELDS}"

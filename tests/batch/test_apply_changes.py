@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import fastavro
 import pytest
@@ -286,7 +287,7 @@ def test_a_truncate_ends_what_is_older_and_nothing_else(lake: Lake) -> None:
 
 
 NUMERIC = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
-AVRO = {
+AVRO: dict[str, Any] = {
     "type": "record",
     "name": "Envelope",
     "fields": [
@@ -346,3 +347,48 @@ def test_avro_in_confluents_framing_is_applied_by_the_schema_of_each_record(
     ]
     rejected = spark.read.format("delta").load(f"{tmp_path}/ops/quarantine/notes_changes").select("reasons").collect()
     assert sorted(row["reasons"][0] for row in rejected) == ["bad_framing", "trailing_bytes", "unknown_schema_id"]
+
+
+UUID_TYPE = {"type": "string", "logicalType": "uuid"}
+MEASURED = {
+    "type": "record",
+    "name": "Value",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "device", "type": UUID_TYPE},
+        {"name": "rate", "type": ["null", "double"]},
+        {"name": "total", "type": "double"},
+        {"name": "rates", "type": {"type": "array", "items": "double"}},
+        {"name": "parts", "type": {"type": "array", "items": "double"}},
+        {"name": "by_name", "type": {"type": "map", "values": "double"}},
+    ],
+}
+
+
+def test_avro_of_uuids_and_doubles_that_are_no_numbers_comes_out_as_it_is(spark: SparkSession, tmp_path: Path) -> None:
+    kinds = "id bigint, device string, rate double, total decimal(12,2), rates array<double>, "
+    kinds += "parts array<decimal(12,2)>, by_name map<string,double>"
+    spec = TableSpec("silver.rates", columns(kinds), ("id",), "A table of a test.")
+    fields = [one | {"type": MEASURED} if one["name"] == "after" else one for one in AVRO["fields"]]
+    value = AVRO | {"fields": fields}
+    device = UUID("0190a1b2-0000-7000-8000-000000000001")
+    every = [float("nan"), float("inf"), float("-inf")]
+    rows = [
+        {"id": n, "device": device, "rate": one, "total": 1.5, "rates": every, "parts": [0.25], "by_name": {"a": one}}
+        for n, one in enumerate([*every, 1.5])
+    ]
+    # A decimal is never one of these, nor what their names would be as base64.
+    rows += [rows[3] | {"id": 4, "total": every[0]}, rows[3] | {"id": 5, "parts": every[:1]}]
+    envelopes = [{"op": "c", "before": None, "after": one, "source": {"lsn": 1}} for one in rows]
+    records = [(framed(KEY, {"id": n}, 8), framed(value, one, 7), "t", 0, n, AT) for n, one in enumerate(envelopes)]
+    frame = spark.createDataFrame(records, RECORD)
+    done = apply_changes(spark, frame, spec, tmp_path, {7: json.dumps(value), 8: json.dumps(KEY)})
+    assert done == Applied(records=6, changes=4, rejected=2, tombstones=0)
+    found = spark.read.format("delta").load(f"{tmp_path}/silver/rates").select(*spec.columns).orderBy("id").collect()
+    # As text: a NaN equals nothing.
+    assert [(row["device"], repr(row["rate"]), repr(row["by_name"]["a"])) for row in found] == [
+        (str(device), text, text) for text in ("nan", "inf", "-inf", "1.5")
+    ]
+    assert {repr(row["rates"]) for row in found} == {repr(every)}
+    rejected = spark.read.format("delta").load(f"{tmp_path}/ops/quarantine/rates_changes").orderBy("origin_position")
+    assert [row["reasons"] for row in rejected.collect()] == [["type_does_not_fit:total"], ["type_does_not_fit:parts"]]

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from batch.json_values import converted
-from batch.left_out import PLACEHOLDER, UUID_PLACEHOLDER, is_left_out, large_columns
+from batch.left_out import PLACEHOLDER, UUID_PLACEHOLDER, is_left_out, large_columns, placeholder
 from batch.sent_forms import Form
 from lakehouse.tables import CapturedTable
 from lakehouse.tables.columns import columns, data_type
@@ -50,3 +50,31 @@ def test_a_column_that_is_never_left_out_is_no_large_one(spark: SparkSession) ->
         "id bigint, note string, days array<date>, scans array<binary>, moments array<timestamp>, total decimal(9,2)"
     )
     assert large_columns(CapturedTable("t", columns(kinds), keys=("id",))) == ["note", "days", "scans"]
+
+
+STRUCT = "struct<floor:int,city:string,zip:string>"
+REAL: dict[str, Any] = {
+    STRUCT: {"floor": 1, "city": PLACEHOLDER, "zip": None},
+    f"array<{STRUCT}>": [{"city": PLACEHOLDER}, {"city": PLACEHOLDER}],
+    "map<string,bigint>": {PLACEHOLDER: 1, "other": 2},
+}
+
+
+def test_a_type_has_a_value_that_stands_for_one_that_is_left_out_and_is_no_other(spark: SparkSession) -> None:
+    kinds = [data_type(kind) for kind in ("string", "binary", "array<string>", "map<string,int>", *REAL)]
+    no_form = Form(F.lit(None).cast("string"), F.lit(0))
+    found = [is_left_out(value, kind) for kind in kinds if (value := placeholder(kind)) is not None]
+    others = [
+        is_left_out(converted(F.lit(json.dumps(real)), data_type(kind), no_form), data_type(kind))
+        for kind, real in REAL.items()
+    ]
+    nulls = [is_left_out(F.lit(None).cast(kind), kind) for kind in kinds]
+    row = spark.range(1).select(*[one.alias(f"c{n}") for n, one in enumerate(found + others + nulls)]).first()
+    assert row is not None
+    assert list(row) == [True] * len(kinds) + [False] * (len(REAL) + len(kinds))
+
+
+def test_a_type_without_texts_has_no_such_value(spark: SparkSession) -> None:
+    kinds = ("struct<a:int,b:struct<c:string>>", "array<double>", "map<int,string>", "array<array<string>>", "bigint")
+    assert [placeholder(data_type(kind)) for kind in kinds] == [None] * len(kinds)
+    assert large_columns(CapturedTable("t", columns(f"id bigint, a {kinds[0]}, b {STRUCT}"), keys=("id",))) == ["b"]

@@ -88,6 +88,7 @@ IN_1972, IN_2026, NEVER = 63_072_000, 1_767_261_600, 253_402_300_799
 """1 January 1972, 1 January 2026 at ten, and the last second of 9999, in seconds."""
 CLEAR = [IN_2026 * 10**3, IN_2026 * 10**6, IN_2026 * 10**9, -IN_2026 * 10**6, 0, "2026-01-01T12:00:00.5+02:00"]
 UNCLEAR = [IN_2026, IN_1972 * 10**3, IN_1972 * 10**6, IN_1972 * 10**9, NEVER * 10**3, NEVER * 10**6, 86_400]
+NO_NUMBERS = ["NaN", "NAN", "Infinity", "-Infinity"]
 INEXACT = ["1.230000000001", "1.5E-20", "12E-3", "1.234"]
 
 
@@ -98,6 +99,7 @@ def cases(column: str, *values: Any, by: dict[str, Any] | None = None) -> list[t
 @pytest.fixture(scope="module")
 def undeclared(spark: SparkSession) -> Taken:
     every = cases("total", "1234", "+123", "12.30", "12345678", "1e10", "ABA=", 1234, *EXACT, *INEXACT)
+    every += cases("total", *NO_NUMBERS) + cases("total", "NaN", by=field("total", "double"))
     every += cases("total", {"scale": 1, "value": unscaled(-125)}) + cases("parts", ["1234"], [1234, 1.5])
     return Taken(spark, every + cases("at", *CLEAR, *UNCLEAR), {})
 
@@ -113,7 +115,7 @@ def as_base64(spark: SparkSession) -> Taken:
 
 @pytest.fixture(scope="module")
 def as_text(spark: SparkSession) -> Taken:
-    every = cases("total", "1234", "+123") + cases("total", "1234", 1234, by=PRECISE)
+    every = cases("total", "1234", "+123", "NaN") + cases("total", "1234", 1234, by=PRECISE)
     every += cases("total", unscaled(12300), unscaled(12345), by=FOUR) + cases("parts", ["1234"], by=PRECISE_ITEMS)
     every += cases("at", IN_1972) + cases("at", IN_1972 * 10**6, by=MICROS) + cases("at", IN_1972 * 10**9 - 1, by=NANOS)
     every += cases("moments", [IN_1972 * 10**6], by=MOMENTS)
@@ -144,6 +146,12 @@ def test_the_schema_of_a_record_says_the_form_before_any_declaration(as_base64: 
     assert as_text.of("total", "1234", 1234, by=PRECISE) == numbers("-26588.24", "1234")
     assert as_base64.of("total", "1234", by=AS_TEXT) == numbers("1234")
     assert as_text.of("parts", ["1234"], by=PRECISE_ITEMS) == [numbers("-26588.24")]
+
+
+def test_a_decimal_that_is_no_number_is_never_what_its_name_is_as_base64(undeclared: Taken, as_text: Taken) -> None:
+    assert undeclared.of("total", *NO_NUMBERS) == ["form_not_known:total"] * len(NO_NUMBERS)
+    assert undeclared.of("total", "NaN", by=field("total", "double")) == ["type_does_not_fit:total"]
+    assert as_text.of("total", "NaN") == ["type_does_not_fit:total"]
 
 
 def test_the_scale_is_that_of_the_schema(as_text: Taken) -> None:
