@@ -5,7 +5,7 @@ operator accepted.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,11 +35,12 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
     Raises `SourceHasGap` when the source lacks what Bronze needs next and nobody accepted that, and `PartitionsGrew`.
     """
     logs = TopicLogs(settings).describe(stream.topics)
-    positions = continuity.positions(Append(spark, stream.spec, settings).positions(), logs)
+    positions = _needed_next(spark, settings, stream.spec, logs)
     saved = checkpoint.location(stream.spec, settings)
     if found := continuity.gaps(positions, logs):
         if not accepted_gap:
-            raise continuity.SourceHasGap(stream.spec.table, found)
+            raise continuity.SourceHasGap({stream.spec.table: found})
+        _keep(Append(spark, stream.spec, settings), positions, logs)
         # Before the gap is written down: a driver that dies between the two finds it again, and may pass over it again.
         if checkpoint.exists(spark, saved):
             kept = checkpoint.set_aside(spark, saved)
@@ -55,6 +56,42 @@ def of(spark: SparkSession, settings: Settings, stream: BronzeStream, accepted_g
     return _offsets(positions, logs)
 
 
+def require_no_gaps(spark: SparkSession, settings: Settings, streams: Sequence[BronzeStream]) -> None:
+    """Raise `SourceHasGap` with the gaps of all of these streams, before any is started: who accepts gaps accepts those
+    of all, and must have seen them.
+    """
+    logs = TopicLogs(settings).describe([topic for stream in streams for topic in stream.topics])
+    found: dict[str, list[continuity.Gap]] = {}
+    for stream in streams:
+        own = {topic: logs[topic] for topic in stream.topics}
+        if gaps := continuity.gaps(_needed_next(spark, settings, stream.spec, own), own):
+            found[stream.spec.table] = gaps
+    if found:
+        raise continuity.SourceHasGap(found)
+
+
+def _needed_next(
+    spark: SparkSession, settings: Settings, spec: TableSpec, logs: Mapping[str, TopicLog]
+) -> bronze_positions.Positions:
+    """The positions that Bronze holds; before its first batch those that its checkpoint begins at, which the log may
+    have lost meanwhile; empty for a first start.
+    """
+    # A table that is not there yet has none.
+    positions = continuity.positions(Append(spark, spec, settings).positions(), logs)
+    saved = checkpoint.location(spec, settings)
+    if positions or checkpoint.committed_positions(spark, saved):
+        return positions
+    return continuity.first_positions(checkpoint.first_positions(spark, saved), logs)
+
+
+def _keep(append: Append, positions: bronze_positions.Positions, logs: Mapping[str, TopicLog]) -> None:
+    """Before the checkpoint is set aside: what it alone knows becomes Bronze's own, for a driver that dies behind that,
+    and for the partitions that have no gap.
+    """
+    if not continuity.positions(append.positions(), logs):
+        append.commit(bronze_positions.applications(positions), json.dumps({"kind": "first_positions"}))
+
+
 def behind_losses(spark: SparkSession, settings: Settings, spec: TableSpec, topic: str) -> Offsets | None:
     """For a query without a ledger: where it goes on when its checkpoint needs offsets that the log lost, or knows
     those of an earlier topic of the same name. Which topic it reads is kept in the state of the table of `spec`.
@@ -65,7 +102,9 @@ def behind_losses(spark: SparkSession, settings: Settings, spec: TableSpec, topi
     saved, append = checkpoint.location(spec, settings), Append(spark, spec, settings)
     known = [place for place in bronze_positions.places(append.positions()) if place.topic == topic]
     is_another = any(place.topic_id != now.topic_id for place in known)
-    done = {} if is_another else checkpoint.committed_positions(spark, saved)
+    # A checkpoint without a batch needs next what it begins at.
+    kept = checkpoint.committed_positions(spark, saved) or checkpoint.first_positions(spark, saved)
+    done = {} if is_another else kept
     goes_on = {
         partition: min(max(done.get((topic, partition), begin), begin), now.ends[partition])
         for partition, begin in now.begins.items()

@@ -92,6 +92,18 @@ def promised_ranges(spark: SparkSession, checkpoint: str, batch_id: int) -> tupl
     )
 
 
+def _positions(text: str | None) -> dict[tuple[str, int], int]:
+    offsets = _offsets(text)
+    return {(topic, int(partition)): to for topic, found in offsets.items() for partition, to in found.items()}
+
+
+def first_positions(spark: SparkSession, checkpoint: str) -> dict[tuple[str, int], int]:
+    """Offset per topic and partition at which the first batch begins, as Spark wrote it down at the first start; empty
+    before that.
+    """
+    return _positions(_read_text(spark, f"{checkpoint}/sources/0/0"))
+
+
 def committed_positions(spark: SparkSession, checkpoint: str) -> dict[tuple[str, int], int]:
     """Next offset per topic and partition after the newest batch that the checkpoint holds as done; empty before
     the first.
@@ -102,5 +114,4 @@ def committed_positions(spark: SparkSession, checkpoint: str) -> dict[tuple[str,
     done = [int(name) for one in system.listStatus(folder) if (name := one.getPath().getName()).isdigit()]
     if not done:
         return {}
-    offsets = _offsets(_read_text(spark, f"{checkpoint}/offsets/{max(done)}"))
-    return {(topic, int(partition)): to for topic, ends in offsets.items() for partition, to in ends.items()}
+    return _positions(_read_text(spark, f"{checkpoint}/offsets/{max(done)}"))

@@ -26,6 +26,25 @@ def positions(applications: Mapping[str, int], logs: Mapping[str, TopicLog]) -> 
     return back | places(applications)
 
 
+def first_positions(first: Mapping[tuple[str, int], int], logs: Mapping[str, TopicLog]) -> Positions:
+    """What a stream that did no batch yet needs next, by the offsets (topic, partition) that its checkpoint begins at.
+
+    These are without the topic's id: a topic whose log ends before them, or lacks a partition, was made again.
+    """
+    same = {
+        topic: log.topic_id
+        for topic, log in logs.items()
+        if all(offset <= log.ends.get(place[1], CLOSED) for place, offset in first.items() if place[0] == topic)
+    }
+    added = {
+        # A partition that was added since begins at its first offset.
+        Place(topic, same[topic], partition): 0
+        for topic in {place[0] for place in first} & same.keys()
+        for partition in logs[topic].begins
+    }
+    return added | {Place(topic, same.get(topic, ""), one): offset for (topic, one), offset in first.items()}
+
+
 def begins(ranges: Sequence[OffsetRange], logs: Mapping[str, TopicLog]) -> Positions:
     """The positions before a batch."""
     return {Place(one.topic, logs[one.topic].topic_id, one.partition): one.from_offset for one in ranges}
@@ -54,14 +73,14 @@ class Gap:
 
 
 class SourceHasGap(LakehouseError):
-    """The broker no longer holds what Bronze needs next."""
+    """The broker no longer holds what Bronze needs next. `found`: the gaps of each such stream, by its table."""
 
-    def __init__(self, stream: str, gaps: Sequence[Gap]) -> None:
-        self.gaps = tuple(gaps)
+    def __init__(self, found: Mapping[str, Sequence[Gap]]) -> None:
+        named = [f"{stream}: {'; '.join(map(str, gaps))}" for stream, gaps in found.items()]
         super().__init__(
-            f"Records are missing in the source of {stream}: {'; '.join(map(str, gaps))}. Nothing was written. If they "
-            'can\'t be brought back, `lakehouse stream ... --accept-gap "<reason>"` records the gap in the ledger and '
-            "goes on (docs/runbooks/source-gap.md)."
+            f"Records are missing in the source of {'; and in the source of '.join(named)}. Nothing was written. If "
+            'they can\'t be brought back, `lakehouse stream ... --accept-gap "<reason>"` records the gap in the ledger '
+            "and goes on (docs/runbooks/source-gap.md)."
         )
 
 
@@ -122,7 +141,7 @@ def require_all_there(stream: str, positions: Positions, logs: Mapping[str, Topi
     partitions than Bronze began with.
     """
     if found := gaps(positions, logs):
-        raise SourceHasGap(stream, found)
+        raise SourceHasGap({stream: found})
     if keeps_partitions and (more := grown(positions, logs)):
         raise PartitionsGrew(stream, more)
 

@@ -119,7 +119,8 @@ def run(
 
     With `accepted_gap` (an operator's reason) records that the source lost are passed over and written down.
 
-    Raises `LeaseHeld` when another driver runs one of them, `LeaseLost`, and our own error when a stream stops itself.
+    Raises `SourceHasGap`, which names the gaps of all streams of the group, before any of them is started; `LeaseHeld`
+    when another driver runs one of them, `LeaseLost`, and our own error when a stream stops itself.
     """
     chosen = streams(group, settings)
     tables = [one.spec.table for one in chosen]
@@ -146,6 +147,8 @@ def run(
         registry = Registry(settings, stopping)
         running: list[StreamingQuery] = []
         try:
+            if not accepted_gap:
+                beginning.require_no_gaps(spark, settings, chosen)
             for one in chosen:
                 running.append(
                     start(spark, settings, one, registry, held[one.spec.table], until_caught_up, accepted_gap)
@@ -157,7 +160,7 @@ def run(
             pushed_metrics.push_driver(settings, tables, has_stopped_itself=False)
             with quarantine_desk.open_for(spark, settings, chosen, registry, held, stopping):
                 _wait(running, stopping, held, lister)
-        except LakehouseError:
+        except Exception:
             pushed_metrics.push_driver(settings, tables, has_stopped_itself=True)
             raise
         finally:
@@ -167,7 +170,7 @@ def run(
 
 
 def catch_up(spark: SparkSession, settings: Settings, group: str = "all", accepted_gap: str = "") -> None:
-    """Run the streams of a group inside a session that exists, until they have caught up."""
+    """Run the streams of a group inside a session that exists, until they have caught up. Raises as `run` does."""
     stopping = threading.Event()
     chosen = streams(group, settings)
     with ExitStack() as leases:
@@ -177,6 +180,8 @@ def catch_up(spark: SparkSession, settings: Settings, group: str = "all", accept
         registry = Registry(settings, stopping)
         running: list[StreamingQuery] = []
         try:
+            if not accepted_gap:
+                beginning.require_no_gaps(spark, settings, chosen)
             for one in chosen:
                 running.append(start(spark, settings, one, registry, held[one.spec.table], True, accepted_gap))
             _wait(running, stopping, held)

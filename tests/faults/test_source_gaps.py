@@ -15,7 +15,7 @@ from lakehouse.errors import LakehouseError, LeaseHeld
 from lakehouse.kafka_offsets import TopicMissing
 from lakehouse.settings import Settings
 from lakehouse.tables import ALERTS
-from streaming import beginning, checkpoint, low_stock, queries
+from streaming import beginning, bronze_writer, checkpoint, low_stock, queries
 from streaming.continuity import SourceHasGap
 from streaming.writer_schemas import Registry
 
@@ -76,6 +76,28 @@ def test_an_accepted_gap_is_recorded_and_the_stream_goes_on(spark: SparkSession,
     assert entries(streamed.settings)[-1].ranges[0].from_offset == 25
 
 
+def test_records_that_were_lost_before_the_first_batch_are_a_gap(
+    spark: SparkSession, topic: InventoryTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: str) -> None:
+        raise OSError("the driver was stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bronze_writer, "reach", die)
+        with pytest.raises(LakehouseError, match="the driver was stopped"):
+            catch_up(spark, topic)
+    topic.send(10)
+    topic.trim(before=25)
+    with pytest.raises(SourceHasGap, match=r"Bronze ended at offset 0, but the log begins at 25"):
+        catch_up(spark, topic)
+    catch_up(spark, topic, "the registry was down for longer than the retention")
+    gap, batch = entries(topic.settings)
+    assert [(one.from_offset, one.to_offset) for one in gap.ranges] == [(0, 25)]
+    assert gap.reason == "the registry was down for longer than the retention"
+    assert [(one.from_offset, one.to_offset) for one in batch.ranges] == [(25, 32)]
+    assert sum(bronze_ids(topic.settings).values()) == 7
+
+
 def test_the_low_stock_query_goes_on_behind_an_accepted_gap(spark: SparkSession, streamed: InventoryTopic) -> None:
     settings, registry = streamed.settings, Registry(streamed.settings, threading.Event())
     assert low_stock_position(spark, settings, registry) == 22
@@ -112,6 +134,7 @@ def test_a_topic_that_was_made_again_while_the_stream_runs_is_seen_by_the_next_b
     streamed.send(40)
     # As for a driver that looked before: what it sees at its start is in order.
     monkeypatch.setattr(beginning, "of", lambda *_: None)
+    monkeypatch.setattr(beginning, "require_no_gaps", lambda *_: None)
     with pytest.raises(LakehouseError, match="deleted and made again"):
         catch_up(spark, streamed)
     assert len(entries(streamed.settings)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from lakehouse.append import Append
 from lakehouse.kafka_offsets import TopicLog
 from lakehouse.positions import Place, begun_again, places
 from lakehouse.settings import Settings
-from lakehouse.tables import ALERTS, INVENTORY_EVENTS, quarantine_of
+from lakehouse.tables import ALERTS, CLICK_EVENTS, INVENTORY_EVENTS, SOURCE_MARKERS, quarantine_of
 from streaming import beginning, checkpoint, inventory_events
 from streaming.beginning import Offsets
 from streaming.continuity import SourceHasGap
@@ -39,8 +40,8 @@ class Start:
     def describe(self, topics: tuple[str, ...]) -> dict[str, TopicLog]:
         return {topic: self.logs[topic] for topic in topics}
 
-    def __call__(self, topic: str, accepted: str = "") -> Offsets | None:
-        stream = replace(inventory_events.stream(self.settings), topics=(topic,))
+    def __call__(self, topic: str, accepted: str = "", keeps_partitions: bool = False) -> Offsets | None:
+        stream = replace(inventory_events.stream(self.settings), topics=(topic,), keeps_partitions=keeps_partitions)
         return beginning.of(self.spark, self.settings, stream, accepted)
 
     def begun_again(self) -> dict[str, int]:
@@ -52,6 +53,15 @@ class Start:
         Append(self.spark, INVENTORY_EVENTS, self.settings).commit(moved, "{}")
         self.saved.mkdir(parents=True, exist_ok=True)
         (self.saved / "metadata").write_text('{"id": "q"}', "utf-8")
+
+    def begin(self, first: Offsets) -> None:
+        """What a first start leaves behind whose first batch was never done."""
+        (self.saved / "sources" / "0").mkdir(parents=True, exist_ok=True)
+        (self.saved / "metadata").write_text('{"id": "q"}', "utf-8")
+        (self.saved / "sources" / "0" / "0").write_text(f"\0v1\n{json.dumps(first)}", "utf-8")
+
+    def held(self) -> dict[Place, int]:
+        return places(Append(self.spark, INVENTORY_EVENTS, self.settings).positions())
 
 
 @pytest.fixture
@@ -148,6 +158,95 @@ def test_a_gap_that_was_accepted_when_the_driver_died_can_be_accepted_again(
     assert not start.saved.exists()
 
 
+def test_what_was_lost_before_the_first_batch_is_a_gap(start: Start) -> None:
+    start.begin({"a": {0: 0}})
+    assert start("a") == {"a": {0: 0}}
+    start.logs["a"] = TopicLog("id/a", {0: 25}, {0: 30})
+    with pytest.raises(SourceHasGap, match="Bronze ended at offset 0, but the log begins at 25"):
+        start("a")
+    assert start("a", "the registry was down for too long") == {"a": {0: 25}}
+    assert not start.saved.exists()
+    (entry,) = direct_read.ledger_entries(start.settings, INVENTORY_EVENTS.table)
+    assert (entry.kind, entry.reason) == ("gap", "the registry was down for too long")
+    assert [(one.partition, one.from_offset, one.to_offset) for one in entry.ranges] == [(0, 0, 25)]
+    assert start("a") == {"a": {0: 25}}
+
+
+def test_behind_a_gap_before_the_first_batch_no_partition_is_a_new_one(start: Start) -> None:
+    """Partition 0 lost its beginning, 1 did not, and 2 was added since."""
+    start.begin({"a": {0: 0, 1: 3}})
+    start.logs["a"] = TopicLog("id/a", {0: 25, 1: 3, 2: 0}, {0: 30, 1: 30, 2: 30})
+    for reason in ("too late", ""):
+        assert start("a", reason, keeps_partitions=True) == {"a": {0: 25, 1: 3, 2: 0}}
+    assert {place.partition: position for place, position in start.held().items()} == {0: 25, 1: 3, 2: 0}
+
+
+def test_a_topic_that_was_made_again_before_the_first_batch_is_read_from_its_beginning(start: Start) -> None:
+    start.begin({"a": {0: 300}})
+    with pytest.raises(SourceHasGap, match="Bronze ended at offset 300, and the topic was deleted and made again"):
+        start("a")
+    for reason in ("made again", ""):
+        assert start("a", reason) == {"a": {0: 0}}
+    assert start.held() == {Place("a", "id/a", 0): 0}
+
+
+def test_another_topic_before_the_first_batch_has_to_be_accepted(start: Start) -> None:
+    start.begin({"b": {0: 0}})
+    start.logs["a"] = TopicLog("id/a", {0: 25}, {0: 30})
+    with pytest.raises(SourceHasGap, match="the stream does not read this topic any more"):
+        start("a")
+    assert start("a", "the name was wrong") is None
+    assert not start.saved.exists()
+
+
+def test_a_gap_before_the_first_batch_is_still_known_when_the_driver_died_over_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise DriverDied
+
+    start.begin({"a": {0: 0}})
+    start.logs["a"] = TopicLog("id/a", {0: 25}, {0: 30})
+    for place, name in ((checkpoint, "set_aside"), (beginning, "_pass_over")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, die)
+            with pytest.raises(DriverDied):
+                start("a", "too late")
+    assert not start.saved.exists()
+    with pytest.raises(SourceHasGap, match="Bronze ended at offset 0, but the log begins at 25"):
+        start("a")
+    assert start("a", "too late") == {"a": {0: 25}}
+    assert len(list(direct_read.ledger_entries(start.settings, INVENTORY_EVENTS.table))) == 1
+
+
+def test_a_checkpoint_with_batches_that_bronze_does_not_hold_is_left_to_the_writer(start: Start) -> None:
+    start.begin({"a": {0: 0}})
+    for folder, text in (("offsets", 'v1\n{}\n{"a": {"0": 22}}'), ("commits", "v1\n{}")):
+        (start.saved / folder).mkdir()
+        (start.saved / folder / "0").write_text(text, "utf-8")
+    start.logs["a"] = TopicLog("id/a", {0: 25}, {0: 30})
+    assert start("a") is None
+
+
+def test_the_gaps_of_all_streams_are_told_at_once(start: Start) -> None:
+    """Of three streams: one with a gap in Bronze, one with a gap before its first batch, one without a table yet."""
+    events = replace(inventory_events.stream(start.settings), topics=("a",))
+    markers = replace(events, spec=SOURCE_MARKERS, topics=("b",))
+    clicks = replace(events, spec=CLICK_EVENTS, topics=("c",))
+    start.logs["c"] = TopicLog("id/c", {0: 7}, {0: 9})
+    start.read("a", up_to=22)
+    beginning.require_no_gaps(start.spark, start.settings, (events, markers, clicks))
+    start.saved = Path(checkpoint.location(SOURCE_MARKERS, start.settings))
+    start.begin({"b": {0: 0}})
+    start.logs |= {"a": TopicLog("id/a", {0: 25}, {0: 30}), "b": TopicLog("id/b", {0: 5}, {0: 9})}
+    with pytest.raises(SourceHasGap) as refused:
+        beginning.require_no_gaps(start.spark, start.settings, (events, markers, clicks))
+    told = str(refused.value)
+    assert "source of inventory_events: a/0: Bronze ended at offset 22, but the log begins at 25" in told
+    assert "; and in the source of source_markers: b/0: Bronze ended at offset 0, but the log begins at 5" in told
+    assert "click_events" not in told
+
+
 class AlertsStart:
     """Starts the query without a ledger on the topic `a`; a run commits what it read to a checkpoint as Spark does."""
 
@@ -187,6 +286,17 @@ def test_a_query_without_a_ledger_reads_a_topic_that_was_made_again_from_its_beg
     assert not alerts.saved.exists()
     alerts.read(up_to=5)
     assert alerts() is None
+
+
+def test_a_query_without_a_ledger_passes_over_what_was_lost_before_its_first_batch(
+    alerts: AlertsStart, start: Start
+) -> None:
+    start.saved = alerts.saved
+    start.begin({"a": {0: 0}})
+    assert alerts() is None
+    start.logs["a"] = TopicLog("id/a", {0: 25}, {0: 30})
+    assert alerts() == {"a": {0: 25}}
+    assert not alerts.saved.exists()
 
 
 def test_a_query_of_before_topics_were_remembered_goes_on_and_remembers_its_topic_once(alerts: AlertsStart) -> None:

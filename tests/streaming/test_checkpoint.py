@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,16 @@ def test_a_batch_that_was_only_promised_is_not_done(spark: SparkSession, saved: 
     }
 
 
+def test_before_its_first_batch_a_checkpoint_tells_where_that_begins(spark: SparkSession, saved: str) -> None:
+    shutil.rmtree(Path(saved) / "commits")
+    assert checkpoint.committed_positions(spark, saved) == {}
+    assert checkpoint.first_positions(spark, saved) == {("inventory.events", 0): 3, ("inventory.events", 1): 0}
+
+
 def test_a_checkpoint_that_is_not_there_promises_nothing(spark: SparkSession, settings: Settings) -> None:
     nowhere = checkpoint.location(INVENTORY_EVENTS, settings)
     assert not checkpoint.exists(spark, nowhere)
-    assert checkpoint.committed_positions(spark, nowhere) == {}
+    assert checkpoint.committed_positions(spark, nowhere) == checkpoint.first_positions(spark, nowhere) == {}
 
 
 def test_a_checkpoint_that_is_set_aside_is_kept(spark: SparkSession, saved: str) -> None:

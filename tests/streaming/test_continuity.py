@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lakehouse.kafka_offsets import TopicLog
 from lakehouse.positions import CLOSED, Place, applications, closed
 from streaming import continuity
@@ -47,6 +49,27 @@ def test_a_closed_topic_that_is_not_read_or_was_made_again_has_no_position() -> 
     again = Place("events", "id/0", 0)
     held = {again.application: closed(22), OTHER.application: closed(7), EVENTS.application: CLOSED}
     assert continuity.positions(held, LOGS) == {}
+
+
+def test_before_the_first_batch_the_next_offsets_are_those_that_the_checkpoint_begins_at() -> None:
+    grown = {"events": TopicLog("id/1", {0: 25, 1: 0}, {0: 30, 1: 40})}
+    assert continuity.first_positions({("events", 0): 22}, grown) == {EVENTS: 22, Place("events", "id/1", 1): 0}
+    assert continuity.first_positions({}, grown) == {}
+
+
+@pytest.mark.parametrize("first", [{("events", 0): 31}, {("events", 0): 5, ("events", 1): 0}, {("before", 0): 0}])
+def test_a_topic_that_can_not_be_the_one_of_the_checkpoint_is_another(first: dict[tuple[str, int], int]) -> None:
+    found = continuity.first_positions(first, LOGS)
+    assert found == {Place(topic, "", partition): offset for (topic, partition), offset in first.items()}
+
+
+def test_the_gaps_of_two_streams_are_one_sentence() -> None:
+    found = {table: continuity.gaps({EVENTS: position}, LOGS) for table, position in (("one", 3), ("two", 31))}
+    assert str(continuity.SourceHasGap(found)).startswith(
+        "Records are missing in the source of one: events/0: Bronze ended at offset 3, but the log begins at 5: "
+        "retention removed the rest (it can be read on from 5); and in the source of two: events/0: Bronze ended at "
+        "offset 31, but the log ends at 30 (it can be read on from 30). Nothing was written."
+    )
 
 
 def test_a_topic_that_is_read_has_its_own_position() -> None:

@@ -33,11 +33,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Query]:
 
     def start(_spark: Any, _settings: Any, stream: Any, *_: Any) -> Query:
         if queries_started:
-            raise SourceHasGap(stream.spec.table, [])
+            raise SourceHasGap({stream.spec.table: []})
         queries_started.append(Query(stream.spec.table))
         return queries_started[-1]
 
     monkeypatch.setattr(queries, "start", start)
+    monkeypatch.setattr(queries.beginning, "require_no_gaps", lambda *_: None)
     monkeypatch.setattr(queries, "build_session", lambda *_: SimpleNamespace(stop=lambda: None))
     monkeypatch.setattr(queries.page_watch, "start", lambda *_: None)
     return queries_started
@@ -72,6 +73,43 @@ def test_a_night_leaves_no_query_behind_when_one_can_not_start(settings: Setting
     with pytest.raises(SourceHasGap):
         queries.catch_up(spark, settings, "changes")
     assert [query.isActive for query in started] == [False]
+
+
+@pytest.fixture
+def asked(started: list[Query], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tables whose gaps were asked for before anything was started; all of them have some."""
+    tables: list[str] = []
+
+    def require_no_gaps(_spark: Any, _settings: Any, streams: Any) -> None:
+        assert not started
+        tables.extend(one.spec.table for one in streams)
+        raise SourceHasGap({table: [] for table in tables})
+
+    monkeypatch.setattr(queries.beginning, "require_no_gaps", require_no_gaps)
+    monkeypatch.setattr(queries.pushed_metrics, "push_driver", lambda *_, **__: None)
+    return tables
+
+
+def test_the_gaps_of_all_streams_are_told_before_any_is_started(
+    settings: Settings, started: list[Query], asked: list[str]
+) -> None:
+    spark: Any = SimpleNamespace()
+    chosen = [one.spec.table for one in queries.streams("changes", settings)]
+    with pytest.raises(SourceHasGap, match="; and in the source of "):
+        queries.run(settings, "changes", until_caught_up=False)
+    with pytest.raises(SourceHasGap, match="; and in the source of "):
+        queries.catch_up(spark, settings, "changes")
+    assert (asked, started) == ([*chosen, *chosen], [])
+
+
+def test_who_accepts_the_gaps_is_not_asked_again(settings: Settings, started: list[Query], asked: list[str]) -> None:
+    spark: Any = SimpleNamespace()
+    with pytest.raises(SourceHasGap):
+        queries.run(settings, "changes", until_caught_up=False, accepted_gap="the disk was lost")
+    with pytest.raises(SourceHasGap):
+        queries.catch_up(spark, settings, "changes", "the disk was lost")
+    assert asked == []
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize("kind", ["lakehouse.kafka_offsets.TopicMissing", "lakehouse.errors.BatchDoesNotBalance"])
