@@ -26,6 +26,8 @@ from lakehouse.settings import Settings
 
 TIMEOUT_SECONDS = 15.0
 TRIES = 20
+NO_ID = "A" * 22
+"""Sixteen bytes of zero in base 64, which no topic has."""
 RETRIED = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
 """What a consumer tells and gets over by itself, if the broker comes back."""
 
@@ -37,6 +39,16 @@ class TopicMissing(LakehouseError):
         super().__init__(
             f"The broker at {address} has no topic {', '.join(topics)}. Create it (infra/kafka/topics.yaml lists "
             "all), or correct its name in the settings."
+        )
+
+
+class TopicWithoutId(LakehouseError):
+    """A broker does not tell a topic from one that was made again under its name."""
+
+    def __init__(self, topic: str, address: str) -> None:
+        super().__init__(
+            f"The broker at {address} gives the topic {topic} no id, so one that was deleted and made again could not "
+            "be told from the old one, and its records would be lost. Kafka gives ids since 2.8: use such a broker."
         )
 
 
@@ -70,7 +82,9 @@ class TopicLogs:
         self._admin = AdminClient({**client_config(settings), "log_level": 3})
 
     def describe(self, topics: Sequence[str]) -> dict[str, TopicLog]:
-        """The state of each topic now. Raises `TopicMissing`, or `ServiceUnreachable` when nobody answers."""
+        """The state of each topic now. Raises `TopicMissing`, `TopicWithoutId`, or `ServiceUnreachable` when nobody
+        answers.
+        """
         for tries_left in reversed(range(TRIES)):
             try:
                 return self._ask(topics)
@@ -90,6 +104,8 @@ class TopicLogs:
     def _ask(self, topics: Sequence[str]) -> dict[str, TopicLog]:
         described = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=TIMEOUT_SECONDS)
         found = {topic: future.result() for topic, future in described.items()}
+        if nameless := [topic for topic, about in found.items() if str(about.topic_id) == NO_ID]:
+            raise TopicWithoutId(nameless[0], self._address)
         places = [TopicPartition(topic, one.id) for topic, about in found.items() for one in about.partitions]
         begins = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         ends = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]

@@ -49,6 +49,11 @@ OLDEST_OPEN = Gauge(
 OBJECTS = Counter(
     "click_objects", "Objects of the landing bucket by what became of them.", ["outcome"], registry=STREAMS
 )
+BUCKET_LISTED = Gauge(
+    "click_objects_last_listed_timestamp_seconds",
+    "When the landing bucket was last looked through for new objects, in seconds since 1970; 0 where nobody does.",
+    registry=STREAMS,
+)
 LAST_EVENT = Gauge(
     "stream_last_event_timestamp_seconds",
     "Newest event time in the newest batch of the stream, in seconds since 1970.",
@@ -127,6 +132,11 @@ def count_objects(outcomes: Mapping[str, int]) -> None:
     """Count the objects of one batch by outcome: `read`, `redelivered`, or the fault that kept one from being read."""
     for outcome, number in outcomes.items():
         OBJECTS.labels(outcome).inc(number)
+
+
+def bucket_listed() -> None:
+    """The landing bucket was looked through now, or this driver begins to."""
+    BUCKET_LISTED.set(time.time())
 
 
 def observe_progress(stream: str, offsets_behind: int) -> None:

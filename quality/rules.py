@@ -22,6 +22,8 @@ VERSION = "5"
 
 OLDEST_EVENT = "TIMESTAMP'2000-01-01 00:00:00Z'"
 DAY_MICROS = 86_400_000_000
+OF_A_PRODUCT = ("product_view", "add_to_cart")
+"""Events that are about one product."""
 KEY_BYTES = 1_000
 """More than any key of a shop; a message that carries a key of megabytes is larger than the broker takes."""
 
@@ -105,6 +107,14 @@ CLICK_RULES = (
     Rule("missing_event_id", _is_there("event_id"), WhenNull.FAILS),
     # A visit can be inferred without it; a renamed field would lack it in every row, and must be seen.
     Rule("missing_session_id", _is_there("session_id"), WhenNull.FAILS, Action.WARN),
+    # For the same reason: without these, the funnel has no pages and no products.
+    Rule("missing_page_url", _is_there("page_url"), WhenNull.FAILS, Action.WARN),
+    Rule(
+        "missing_product_id",
+        f"NOT event_type {_one_of(OF_A_PRODUCT)} OR " + _is_there("properties['product_id']"),
+        WhenNull.FAILS,
+        Action.WARN,
+    ),
     Rule("bad_timestamp", "timestamp IS NOT NULL", WhenNull.FAILS),
     Rule("unknown_event_type", f"event_type {_one_of(EVENT_TYPES)}", WhenNull.FAILS),
     # A timestamp that could not be read has a reason of its own.

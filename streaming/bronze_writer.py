@@ -120,7 +120,7 @@ class BronzeWriter:
             expanded = self._stream.expand(frame, mark) if self._stream.expand else None
             kept = (self._stream, self._settings)
             recorded = rejected.of_an_earlier_try(spark, *kept, batch.ranges, batch.logs, self._quarantine)
-            counts, aside, groups = self._write(append, expanded.frame if expanded else frame, batch, recorded)
+            counts, aside, groups = self._write(append, frame, expanded, batch, recorded)
             try:
                 gone = rejected.vanished(recorded, aside, self._stream, batch.logs) if recorded and aside else []
                 entry = self._balance(expanded, batch, counts, groups, gone, started)
@@ -173,13 +173,14 @@ class BronzeWriter:
         return f"{self._stream.spec.name}/{self._query_id}"
 
     def _write(
-        self, append: Append, raw: DataFrame, batch: _Batch, recorded: DataFrame | None
+        self, append: Append, frame: DataFrame, expanded: Expanded | None, batch: _Batch, recorded: DataFrame | None
     ) -> tuple[Counts, DataFrame | None, list[rejected.Group]]:
         """Write the good rows to files and count all of them on the way; returns the counts, and the other rows (kept
         until `unpersist`; None where there are none) with their groups.
 
         `recorded`: the rows that an earlier try of the batch has rejected, which stay so.
         """
+        raw = expanded.frame if expanded else frame
         at, number = F.lit(batch.ingested_at).cast("timestamp"), F.lit(batch.number)
         now = stamped(raw, in_all_rows(raw, at), in_all_rows(raw, number))
         while True:
@@ -188,7 +189,7 @@ class BronzeWriter:
                 judged = rejected.as_then(judged, recorded, self._stream, batch.logs)
             seen, counts = counted(judged, self._stream.event_time, self._stream.warning_rules)
             written = append.write(seen.where(is_good()).select(*self._stream.spec.columns))
-            found = counts()
+            found, taken = counts(), expanded.taken() if expanded else None
             if written != found.good:
                 raise BatchDoesNotBalance(
                     self._stream.spec.table, batch.number, found.good, written, "good rows against rows in files"
@@ -203,9 +204,11 @@ class BronzeWriter:
             except BaseException:
                 aside.unpersist()
                 raise
-            if not has_learned:
+            # An object that was put anew or deleted between the two readings is another one in the second.
+            is_as_before = expanded is None or expanded.taken() == taken
+            if not has_learned and is_as_before:
                 return found, aside, groups
-            # The batch held schemas that were not known yet: decode again with them.
+            # Or the batch held schemas that were not known yet: decode again with them.
             aside.unpersist()
 
     def _balance(
@@ -219,8 +222,10 @@ class BronzeWriter:
     ) -> Entry:
         taken = expanded.taken() if expanded else None
         records = expanded.notifications if expanded else counts.read
-        holes = witness.holes(self._settings, self._stream, batch.number, batch.ranges, records)
         vanished = sum(one.rows for one in gone)
+        holes = witness.holes(self._settings, self._stream, batch.number, batch.ranges, records)
+        # A record of an earlier try that the log lost meanwhile is counted, and is no hole.
+        holes -= 0 if expanded else vanished
         promised = (taken.rows if taken else records) + holes + vanished
         entry = Entry(
             stream=self._stream.spec.table,

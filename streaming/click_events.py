@@ -130,7 +130,9 @@ def _odd(text: Column, max_bytes: int, max_nesting: int) -> Column:
         is_one_object = (F.size(parts) == 2) & parts["end"].isNotNull()
         members = F.when(is_one_object, parts["line"])
         no_object = F.when(members.isNull(), _why_no_object(text, max_bytes))
-        twice = F.when(_repeats_a_key(members), F.array(F.lit("duplicate_field")))
+        # Also deeper down: of such a line the types can't be told.
+        is_repeated = _repeats_a_key(members) | (members.isNotNull() & F.try_parse_json(text).isNull())
+        twice = F.when(is_repeated, F.array(F.lit("duplicate_field")))
         return F.struct(
             *[members[name].alias(column) for name, column in TEXT_OF.items()],
             F.from_json(members[MAP], "map<string,string>", STRICT_JSON).alias(MAP),

@@ -5,17 +5,19 @@ key that the lister announced, so its cost does not grow with what was seen. A k
 is far off, is passed over: it would be the newest for ever. The lister remembers its place in Kafka, in the metadata of
 its consumer group's offset: one small record, whatever else is on the topic. A look that was cut off before it
 remembered is announced again, which the stream drops. What comes behind the newest key is found by the nightly
-reconciliation.
+reconciliation. A key of tomorrow (a collector's clock is ahead) is announced and not remembered: all that comes today
+would be behind it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from lakehouse import metrics
 from lakehouse.errors import ServiceUnreachable
 from lakehouse.kafka_config import client_config
 from lakehouse.logs import get_logger
@@ -76,23 +78,29 @@ class ObjectLister:
         self._bookmark = Bookmark(settings)
         newest = self._bookmark.read()
         self._newest = newest if self._can_be_newest(newest) else ""
+        self._ahead: set[str] = set()
         self._stray = ""
+        metrics.bucket_listed()
         self.trouble: Exception | None = None
 
     def announce_new(self) -> int:
         """List once and announce what is new; returns how many objects. Raises `ServiceUnreachable`."""
-        new = self._new_objects()
-        if not new:
-            return 0
-        self._announcer.send(one.to_json() for one in new)
-        # After Kafka's acknowledgement: a crash between the two repeats and misses nothing.
-        self._bookmark.write(new[-1].key)
-        self._newest = new[-1].key
+        found = self._new_objects()
+        new = [one for one in found if one.key not in self._ahead]
+        if new:
+            self._announcer.send(one.to_json() for one in new)
+        of_today = [one.key for one in found if not self._is_ahead(one.key)]
+        if of_today:
+            # After Kafka's acknowledgement: a crash between the two repeats and misses nothing.
+            self._bookmark.write(of_today[-1])
+            self._newest = of_today[-1]
+        self._ahead = {one.key for one in found}.difference(of_today)
+        metrics.bucket_listed()
         return len(new)
 
     def has_new(self) -> bool:
         """Whether the bucket holds an object that is not announced yet."""
-        return next(self._behind_newest(), None) is not None
+        return any(key not in self._ahead for key, _ in self._behind_newest())
 
     def run(self, stopping: threading.Event) -> None:
         """Announce new objects every few seconds until told to stop; a store that is down is waited for.
@@ -128,7 +136,14 @@ class ObjectLister:
                 log.warning("object_of_no_day_yet", key=key)
 
     def _can_be_newest(self, key: str) -> bool:
-        folder, slash, _ = key.removeprefix(self._settings.landing_prefix).partition("/")
-        day = key_date(folder + slash)
+        day = self._day(key)
         # A collector may be ahead of this machine's clock, or count its days in another zone.
         return day is not None and day <= datetime.now(UTC).date() + timedelta(days=1)
+
+    def _is_ahead(self, key: str) -> bool:
+        day = self._day(key)
+        return day is not None and day > datetime.now(UTC).date()
+
+    def _day(self, key: str) -> date | None:
+        folder, slash, _ = key.removeprefix(self._settings.landing_prefix).partition("/")
+        return key_date(folder + slash)

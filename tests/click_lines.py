@@ -71,6 +71,9 @@ BAD = {
     "a field twice": (also('"user_id":"v"'), "duplicate_field"),
     "a field three times": (also('"user_id":"v","user_id":"w"'), "duplicate_field"),
     "an undeclared field twice": (also('"x":1,"x":2'), "duplicate_field"),
+    "a key twice deeper down": (also('"x":{"a":1,"a":2}'), "duplicate_field"),
+    "a key twice far down": (also('"x":[{"y":{"a":1,"a":2}}]'), "duplicate_field"),
+    "a wrong type beside it": (click(user_id=7)[:-1] + b',"x":{"a":1,"a":2}}', "duplicate_field"),
     "a property twice": (click().replace(b'"P1"}', b'"P1","product_id":"P2"}'), "duplicate_field"),
     "no event id": (click(event_id=""), "missing_event_id"),
     "a word for the time": (click(timestamp="yesterday"), "bad_timestamp"),
@@ -98,6 +101,8 @@ GOOD = {
     "a field of no text": click(page_url=""),
     "no session id": click(session_id=None),
     "an empty session id": click(session_id=" "),
+    "a view of no product": click(properties={}),
+    "renamed properties": click().replace(b'"properties"', b'"props"'),
     "a renamed field": click().replace(b'"session_id"', b'"sessionId"'),
 }  # fmt: skip
 LINES = [*[line for line, _ in BAD.values()], b"", b"  ", *GOOD.values()]

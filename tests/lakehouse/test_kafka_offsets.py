@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 
 from lakehouse import kafka_offsets
 from lakehouse.errors import ServiceUnreachable
-from lakehouse.kafka_offsets import RecordsNotReadable
+from lakehouse.kafka_offsets import RecordsNotReadable, TopicWithoutId
 from lakehouse.ledger_entry import OffsetRange
 from lakehouse.settings import Settings
 
@@ -28,6 +28,17 @@ def test_a_broker_that_is_down_is_one_sentence_with_the_cure(
             ServiceUnreachable, match=rf"Kafka does not answer at {address}\. Start it \(`lakehouse up`"
         ):
             kafka_offsets.require_kafka(down)
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_topic_without_an_id_is_refused(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = kafka_offsets.TopicLogs(stack)
+    known = logs.describe([stack.inventory_topic])[stack.inventory_topic]
+    # As a broker of before 2.8 answers for every topic.
+    monkeypatch.setattr(kafka_offsets, "NO_ID", known.topic_id)
+    with pytest.raises(TopicWithoutId, match=r"gives the topic inventory\.events no id"):
+        logs.describe([stack.inventory_topic])
 
 
 class Told:

@@ -92,6 +92,7 @@ def exported_names() -> set[str]:
     metrics.quarantine_backlog("any", {"bad_framing": (1, 0.0)})
     metrics.observe_slot("any", "reserved", 0)
     metrics.alerts_waiting(0)
+    metrics.bucket_listed()
     samples = {sample.name for family in metrics.STREAMS.collect() for sample in family.samples}
     pushed = pushed_metrics.PIPELINE | pushed_metrics.DRIVER | pushed_metrics.RECONCILED | pushed_metrics.SOURCE
     return samples | set(pushed)

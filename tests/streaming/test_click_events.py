@@ -18,7 +18,16 @@ from streaming.counts import JUDGEMENT
 from streaming.stamps import stamped
 from streaming.writer_schemas import WriterSchemas
 
-WITHOUT_SESSION = ("no session id", "an empty session id", "a renamed field")
+WARNED = {
+    "no session id": ["missing_session_id"],
+    "an empty session id": ["missing_session_id"],
+    "a renamed field": ["missing_session_id"],
+    "optional fields are absent": ["missing_page_url"],
+    "an unknown field hides behind a null": ["missing_page_url"],
+    "a field of no text": ["missing_page_url"],
+    "a view of no product": ["missing_product_id"],
+    "renamed properties": ["missing_product_id"],
+}
 UNKNOWN: dict[str, dict[str, str | None]] = {
     "unknown fields": {
         "campaign": "x", "depth": "3", "device": '{"os":"iOS","sizes":[1,2]}', "flag": "true", "nothing": None,
@@ -26,6 +35,7 @@ UNKNOWN: dict[str, dict[str, str | None]] = {
     # By value, as Spark writes them: its reader gives no number's own text.
     "unknown numbers": {"a": "1.1", "b": "1000.0", "c": "12345678901234567890123", "d": "-0.0"},
     "an unknown field hides behind a null": {"x": "1"},
+    "renamed properties": {"props": '{"product_id":"P1"}'},
     "a renamed field": {"sessionId": "s"},
 }  # fmt: skip
 
@@ -67,7 +77,7 @@ def test_what_is_not_good_is_rejected_or_filtered(judged: list[Any]) -> None:
 def test_a_good_line_lands_with_what_is_not_declared_beside_it(judged: list[Any], case: str) -> None:
     row = judged[len(BAD) + 2 + list(GOOD).index(case)]
     assert (row["_reasons"], row["_filtered_as"]) == (None, None)
-    assert row["_warnings"] == (["missing_session_id"] if case in WITHOUT_SESSION else None)
+    assert row["_warnings"] == WARNED.get(case)
     assert row["_unknown_fields"] == UNKNOWN.get(case)
 
 

@@ -115,9 +115,35 @@ def test_a_stray_key_hides_none_that_come_after_it(stray: str, lister: Any, topi
     assert topic.keys == [of_day("a"), of_day("b")]
 
 
-def test_a_collector_may_be_a_day_ahead(lister: Any, topic: Topic) -> None:
-    lister._s3.etags = {of_day("a", days=1): "1"}
+def test_a_collector_may_be_a_day_ahead_and_hides_none_of_today(lister: Any, topic: Topic) -> None:
+    ahead, before, later = of_day("a", days=1), of_day("b"), of_day("c")
+    lister._s3.etags = {ahead: "1", before: "2"}
+    assert lister.announce_new() == 2
+    assert not lister.has_new()
+    lister._s3.etags[later] = "3"
+    assert lister.has_new()
     assert lister.announce_new() == 1
+    assert lister.announce_new() == 0
+    assert topic.keys == [before, ahead, later]
+    assert topic.newest == later
+
+
+def test_a_key_that_was_ahead_is_remembered_when_its_day_comes(
+    lister: Any, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = of_day("a", days=1)
+    lister._s3.etags = {ahead: "1"}
+    lister.announce_new()
+    assert topic.newest == ""
+
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=1)
+
+    monkeypatch.setattr(object_lister, "datetime", Tomorrow)
+    assert lister.announce_new() == 0
+    assert (topic.keys, topic.newest) == ([ahead], ahead)
 
 
 @pytest.mark.parametrize("stray", STRAY)
