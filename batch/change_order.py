@@ -61,10 +61,11 @@ def _ordinal(incarnations: Sequence[str]) -> Column:
 
 def _behind_snapshot(table: CapturedTable) -> Column:
     # A transaction that was open when a new slot's snapshot was read has lower LSNs than its rows, and the snapshot did
-    # not see it. One partition holds a key in the order in which Debezium sent it: what follows the row is later.
+    # not see it. One partition holds a key in the order in which Debezium sent it: what follows the row is later. By
+    # the time first: the offsets of a topic that was made again begin again.
     earlier = (
         Window.partitionBy(*[F.col("key")[key] for key in table.keys], "_topic", "_partition", "source_incarnation")
-        .orderBy("_offset")
+        .orderBy("_kafka_at", "_offset")
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
     of_snapshot = F.max(F.when(is_snapshot_row() & F.col("commit_lsn").isNull(), F.col("lsn"))).over(earlier)

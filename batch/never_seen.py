@@ -14,6 +14,7 @@ from batch.differences import Difference
 from batch.reconcile import Comparison
 from batch.repair import Repaired
 from lakehouse import delta_io
+from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings
 from lakehouse.source_cut import SourceCut
 
@@ -21,21 +22,28 @@ MOST_ROWS = 10_000
 """So many of a table are asked for in one night."""
 
 
-def ask(
-    spark: SparkSession, settings: Settings, run: str, cut: SourceCut, found: Sequence[Comparison]
-) -> dict[str, int]:
-    """Ask for the rows of the tables that differ, and write it down; returns table -> rows that were read again.
-
-    Raises `ServiceUnreachable`.
+def ask(spark: SparkSession, settings: Settings, run: str, cut: SourceCut, found: Sequence[Comparison]) -> list[str]:
+    """Ask for the rows of the tables that differ, and write it down; returns a sentence for each table that was asked
+    for: what came, or why nothing did. The difference is told in any case.
     """
-    came = {}
+    said = []
     for one in found:
         table = one.source.table
         live = delta_io.read(spark, table.silver, settings).where("_unresolved_columns is not null")
         # A recorded cut does not say what the source calls a key that was renamed: `reconcile --repair` asks for those.
         can_ask = one.differing and not set(table.keys) & set(table.old_names.values())
         keys = live.select(*table.keys).limit(MOST_ROWS).collect() if can_ask else []
-        if rows := [Difference(table, tuple(key), "changed") for key in keys]:
-            came[table.name] = repair.ask(settings, rows, one.source.shape)
-            repair.record(spark, settings, run, table.name, rows, Repaired(came[table.name], 0), cut)
-    return came
+        rows = [Difference(table, tuple(key), "changed") for key in keys]
+        if not rows:
+            continue
+        try:
+            came = repair.ask(settings, rows, one.source.shape)
+        except LakehouseError as error:
+            said.append(f"Of {len(rows)} rows of {table.name}, values had never been seen. {error}")
+            continue
+        repair.record(spark, settings, run, table.name, rows, Repaired(came, 0), cut)
+        again = (
+            f"Of {came} rows of {table.name}, values had never been seen: they were read again. Run the night again."
+        )
+        said += list(map(str, repair.missing(rows, came))) or [again]
+    return said

@@ -4,7 +4,7 @@ mark `ops.verified`, which moves only where all buckets agree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -66,15 +66,12 @@ class Comparison:
 class SilverDiffers(LakehouseError):
     """Silver is not what Postgres showed at the cut."""
 
-    def __init__(self, found: Sequence[str], read_again: Mapping[str, int]) -> None:
-        rows = ", ".join(f"{count} rows of {table}" for table, count in read_again.items())
+    def __init__(self, found: Sequence[str], asked: Sequence[str]) -> None:
         cure = "`lakehouse reconcile --show-keys` names the keys (docs/runbooks/reconciliation.md)."
-        if rows:
-            cure = f"Of {rows}, values had never been seen: they were read again. Run the night again. {cure}"
-        super().__init__(
-            f"Silver differs from Postgres at the night's cut: {'; '.join(found)}. Nothing was built or published. "
-            f"{cure}"
+        differs = (
+            f"Silver differs from Postgres at the night's cut: {'; '.join(found)}. Nothing was built or published."
         )
+        super().__init__(" ".join([differs, *asked, cure]))
 
 
 class SilverIsLater(LakehouseError):
@@ -174,10 +171,10 @@ def record(
     )
 
 
-def require_agreement(found: Sequence[Comparison], read_again: Mapping[str, int]) -> None:
+def require_agreement(found: Sequence[Comparison], asked: Sequence[str]) -> None:
     """Raise `SilverDiffers`, which names each table that does not agree, and what was read again for it."""
     if different := [str(one) for one in found if one.differing]:
-        raise SilverDiffers(different, read_again)
+        raise SilverDiffers(different, asked)
 
 
 def _bucket_rows(found: Comparison, run: str, day: date, now: datetime) -> list[tuple[object, ...]]:

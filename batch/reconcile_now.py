@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from batch import differences, fold_again, reconcile, repair
 from batch.differences import Difference
 from batch.reconcile import Comparison
-from batch.repair import Repaired
+from batch.repair import Repaired, RowsNotReadAgain
 from lakehouse import arrival, lease, source_rows
 from lakehouse.errors import StepFailed
 from lakehouse.settings import Settings
@@ -92,9 +92,9 @@ def repair_keys(spark: SparkSession, settings: Settings, outcome: Outcome) -> di
     """Make the doubled and extra rows of an outcome with keys anew from Bronze, ask Debezium for the lost and changed
     ones, and write it down; returns table -> what was done.
 
-    Raises `RowsNotReadAgain` where not all came, after that was written down too.
+    Raises `RowsNotReadAgain` where not all came, after all tables were asked for and that was written down too.
     """
-    done = {}
+    done, short = {}, list[RowsNotReadAgain]()
     for one in outcome.tables:
         table = one.source.table
         if found := [key for key in outcome.keys if key.table.name == table.name]:
@@ -103,5 +103,7 @@ def repair_keys(spark: SparkSession, settings: Settings, outcome: Outcome) -> di
             read = repair.ask(settings, found, one.source.shape)
             done[table.name] = Repaired(read, len(unaccounted))
             repair.record(spark, settings, outcome.run, table.name, found, done[table.name], outcome.cut)
-            repair.require_all(settings, found, read)
+            short += repair.missing(found, read)
+    if short:
+        raise short[0]
     return done

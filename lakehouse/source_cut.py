@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -25,12 +25,13 @@ EPOCH = 2**32
 """Debezium's transaction ids have 32 bits and begin again after so many transactions; the snapshot's have 64."""
 AHEAD = 2**30
 """An id that lies fewer transactions than this behind the snapshot's end began after it; all others are older."""
-# The first statement of the transaction takes its snapshot, and all later ones read by it.
+# The first statement of the transaction takes its snapshot, and all later ones read by it. The timeline is that of the
+# log that is written now: pg_control_checkpoint() tells the old one until the first checkpoint behind a promotion.
 CUT = """
 select pg_current_snapshot()::text,
        (pg_current_wal_lsn() - '0/0')::bigint,
        (select system_identifier from pg_control_system()) || '/'
-           || (select timeline_id from pg_control_checkpoint()),
+           || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int,
        clock_timestamp()
 """
 
@@ -143,7 +144,8 @@ def reading(settings: Settings) -> Iterator[tuple[Reading, SourceCut]]:
         address = f"{settings.postgres_host}:{settings.postgres_port}"
         cure = f"Check LAKEHOUSE_POSTGRES_*: {str(error).splitlines()[0]}"
         raise ServiceUnreachable("Postgres", address, cure) from None
-    with connection:
+    # Closed without a commit: there is nothing to commit, and Postgres may have ended the transaction meanwhile.
+    with closing(connection):
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         yield connection, _cut(connection, settings.postgres_read_seconds)

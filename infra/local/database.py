@@ -126,7 +126,8 @@ def source_incarnation(plan: Plan) -> str:
     """
     with connect(plan) as connection:
         row = connection.execute(
-            "select system_identifier || '/' || timeline_id from pg_control_system(), pg_control_checkpoint()"
+            "select system_identifier || '/' || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int "
+            "from pg_control_system()"
         ).fetchone()
     assert row is not None
     return str(row[0])

@@ -45,8 +45,8 @@ create table if not exists heartbeats (
 );
 insert into heartbeats (id, beat, beat_at) values (1, 0, now()) on conflict do nothing;
 
--- Requests to the connector to read single rows again (`lakehouse reconcile --repair`): Debezium's form. The connector
--- finds them in the log and goes on from there. Nobody reads the rows; they may be deleted at any time.
+-- Requests to the connector to read single rows again (the night, and `lakehouse reconcile --repair`), in Debezium's
+-- form. The connector finds them in the log; the table itself stays empty, for they are deleted as they are written.
 create table if not exists lakehouse_signals (
     id text primary key,
     type text not null,

@@ -99,6 +99,20 @@ def test_offsets_that_begin_again_hide_no_change(night: Night) -> None:
     assert night.merge() == 0
 
 
+def test_a_snapshot_behind_a_topic_that_was_made_again_beats_what_came_before(night: Night) -> None:
+    earlier, later = datetime(2026, 11, 24, 9, 0, 0), datetime(2026, 11, 24, 10, 0, 0)
+    # The first transaction behind the first snapshot was open while that was read: it has a lower LSN.
+    night.land(event("r", 1, 100, note="first", commit_lsn=None, offset=1000), _kafka_at=earlier)
+    night.land(event("u", 1, 90, note="open", commit_lsn=None, offset=1001), _kafka_at=earlier)
+    night.merge()
+    assert night.live() == {1: "open"}
+    Append(night.spark, THINGS.changes, night.settings).commit({"begun-again/shop.public.things": 1}, "")
+    night.land(event("r", 1, 500, note="second", commit_lsn=None, offset=3), _kafka_at=later)
+    night.merge()
+    assert night.live() == {1: "second"}
+    assert night.is_what_bronze_gives()
+
+
 def test_a_row_that_comes_back_from_the_quarantine_is_merged_behind_the_offsets(night: Night) -> None:
     night.land(event("c", 1, 10), event("c", 2, 30))
     night.merge()

@@ -85,7 +85,7 @@ def merge(spark: SparkSession, settings: Settings, run: str, day: date) -> int:
     cut, tables = night_cut.recorded(spark, settings, run)
     merged, found = reconcile.merge_and_compare(spark, settings, cut, tables)
     reconcile.record(spark, settings, run, day, cut, found)
-    reconcile.require_agreement(found, {})
+    reconcile.require_agreement(found, [])
     return merged
 
 

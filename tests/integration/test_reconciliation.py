@@ -182,7 +182,11 @@ def test_a_night_that_differs_ends_before_gold(spark: SparkSession, lake: Settin
 
 
 def test_a_value_that_was_never_seen_is_read_again_by_the_night_that_misses_it(
-    spark: SparkSession, stack: Settings, lake: Settings, shop: psycopg.Connection[Any]
+    spark: SparkSession,
+    stack: Settings,
+    lake: Settings,
+    shop: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = read_plan(stack.home)
     assert plan is not None
@@ -202,6 +206,10 @@ def test_a_value_that_was_never_seen_is_read_again_by_the_night_that_misses_it(
         row = delta_io.read_now(spark, PRODUCTS.silver, lake).where("product_id = 'T-9'")
         return [tuple(one) for one in row.select("description", "_unresolved_columns").collect()]
 
+    with monkeypatch.context() as unanswered:
+        unanswered.setattr(repair, "ask", lambda *_: 0)
+        with pytest.raises(SilverDiffers, match=r"products: .* differ.* Of 1 rows of products that the connector was"):
+            night.silver(spark, lake, DAY, "never-seen")
     with pytest.raises(SilverDiffers, match="Of 1 rows of products, values had never been seen: they were read again"):
         night.silver(spark, lake, DAY, "never-seen")
     assert held() == [(None, ["description"])]
@@ -337,6 +345,23 @@ def test_rows_are_read_again_while_the_source_is_busy(lake: Settings, shop: psyc
         stopping.set()
         for writer in writers:
             writer.join()
+
+
+def test_many_keys_are_asked_for_in_several_requests_that_leave_nothing_behind(
+    lake: Settings, shop: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "KEYS_PER_REQUEST", 2)
+    lost = [Difference(ORDERS, (FIRST + number,), "lost") for number in range(1, 6)]
+    assert repair.ask(lake, lost, source_rows.Shape(ORDERS.keys, (), {}), timeout_seconds=60) == 5
+    assert shop.execute("select count(*) from lakehouse_signals").fetchone() == (0,)
+
+
+def test_a_cut_whose_transaction_postgres_has_ended_takes_nothing_down_with_it(stack: Settings, lake: Settings) -> None:
+    plan = read_plan(stack.home)
+    assert plan is not None
+    with source_cut.reading(lake) as (connection, cut), database.connect(plan) as owner:
+        owner.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+    assert cut.xmax
 
 
 def test_a_source_that_takes_no_requests_is_told_with_the_cure(
