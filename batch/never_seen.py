@@ -42,8 +42,8 @@ def ask(spark: SparkSession, settings: Settings, run: str, cut: SourceCut, found
             said.append(f"Of {len(rows)} rows of {table.name}, values had never been seen. {error}")
             continue
         repair.record(spark, settings, run, table.name, rows, Repaired(came, 0), cut)
-        again = (
+        read_again = (
             f"Of {came} rows of {table.name}, values had never been seen: they were read again. Run the night again."
         )
-        said += list(map(str, repair.missing(rows, came))) or [again]
+        said += [str(one) for one in repair.missing(rows, came)] or [read_again]
     return said

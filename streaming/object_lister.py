@@ -5,8 +5,8 @@ key that the lister announced, so its cost does not grow with what was seen. A k
 is far off, is passed over: it would be the newest for ever. The lister remembers its place in Kafka, in the metadata of
 its consumer group's offset: one small record, whatever else is on the topic. A look that was cut off before it
 remembered is announced again, which the stream drops. What comes behind the newest key is found by the nightly
-reconciliation. A key of tomorrow (a collector's clock is ahead) is announced and not remembered: all that comes today
-would be behind it.
+reconciliation. Keys of tomorrow (a collector's clock is ahead, or counts its days in another zone) are followed by a
+place of their own, which becomes the newest key when their day comes: all of today would be behind it.
 """
 
 from __future__ import annotations
@@ -78,29 +78,35 @@ class ObjectLister:
         self._bookmark = Bookmark(settings)
         newest = self._bookmark.read()
         self._newest = newest if self._can_be_newest(newest) else ""
-        self._ahead: set[str] = set()
+        self._newest_ahead = ""
         self._stray = ""
         metrics.bucket_listed()
         self.trouble: Exception | None = None
 
     def announce_new(self) -> int:
         """List once and announce what is new; returns how many objects. Raises `ServiceUnreachable`."""
-        found = self._new_objects()
-        new = [one for one in found if one.key not in self._ahead]
+        if self._newest_ahead and not self._is_ahead(self._newest_ahead):
+            # Its day has come.
+            self._remember(self._newest_ahead)
+            self._newest_ahead = ""
+        new = self._new_objects()
         if new:
             self._announcer.send(one.to_json() for one in new)
-        of_today = [one.key for one in found if not self._is_ahead(one.key)]
-        if of_today:
-            # After Kafka's acknowledgement: a crash between the two repeats and misses nothing.
-            self._bookmark.write(of_today[-1])
-            self._newest = of_today[-1]
-        self._ahead = {one.key for one in found}.difference(of_today)
+        # After Kafka's acknowledgement: a crash between the two repeats and misses nothing.
+        if of_today := [one.key for one in new if not self._is_ahead(one.key)]:
+            self._remember(of_today[-1])
+        if len(of_today) < len(new):
+            self._newest_ahead = new[-1].key
         metrics.bucket_listed()
         return len(new)
 
+    def _remember(self, key: str) -> None:
+        self._bookmark.write(key)
+        self._newest = key
+
     def has_new(self) -> bool:
         """Whether the bucket holds an object that is not announced yet."""
-        return any(key not in self._ahead for key, _ in self._behind_newest())
+        return next(self._behind_newest(), None) is not None
 
     def run(self, stopping: threading.Event) -> None:
         """Announce new objects every few seconds until told to stop; a store that is down is waited for.
@@ -127,7 +133,15 @@ class ObjectLister:
         return new
 
     def _behind_newest(self) -> Iterator[tuple[str, NotifiedObject | None]]:
-        for key, found in listed(self._s3, self._settings, f"{self._settings.landing_prefix}date=", self._newest):
+        for key, found in self._behind(self._newest):
+            if self._newest_ahead and self._is_ahead(key):
+                break
+            yield key, found
+        if self._newest_ahead:
+            yield from self._behind(self._newest_ahead)
+
+    def _behind(self, newest: str) -> Iterator[tuple[str, NotifiedObject | None]]:
+        for key, found in listed(self._s3, self._settings, f"{self._settings.landing_prefix}date=", newest):
             if self._can_be_newest(key):
                 yield key, found
             elif not self._stray:

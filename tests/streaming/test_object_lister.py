@@ -120,11 +120,12 @@ def test_a_collector_may_be_a_day_ahead_and_hides_none_of_today(lister: Any, top
     lister._s3.etags = {ahead: "1", before: "2"}
     assert lister.announce_new() == 2
     assert not lister.has_new()
-    lister._s3.etags[later] = "3"
+    further = of_day("d", days=1)
+    lister._s3.etags |= {later: "3", further: "4"}
     assert lister.has_new()
-    assert lister.announce_new() == 1
+    assert lister.announce_new() == 2
     assert lister.announce_new() == 0
-    assert topic.keys == [before, ahead, later]
+    assert topic.keys == [before, ahead, later, further]
     assert topic.newest == later
 
 
