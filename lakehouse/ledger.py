@@ -22,7 +22,11 @@ def entries(spark: SparkSession, spec: TableSpec, settings: Settings, after_vers
     """Ledger rows (columns of `ops.ledger`) of the Bronze commits after a version, oldest first."""
     if not delta_io.exists(spark, spec, settings):
         return []
-    history = delta_io.table(spark, spec, settings).history()
+    # Each commit is a file: streams write some ten thousand a day, and those that are known are not read again.
+    new = delta_io.version(spark, spec, settings) - after_version
+    if new < 1:
+        return []
+    history = delta_io.table(spark, spec, settings).history(new)
     commits = (
         history.where(F.col("version") > after_version)
         .where(F.col("userMetadata").contains(ENTRY))

@@ -37,6 +37,8 @@ def bronze(spark: SparkSession, settings: Settings, business_date: date, run_id:
     Raises `SourceChangesMissing` and `ConnectorNamesAnotherSource` before anything else is done with the changes.
     """
     with scored_if_it_fails(spark, settings, business_date, run_id):
+        # Before anything can end the night: the log of Bronze forgets its entries, whether nights end well or not.
+        ledger.project(spark, settings)
         cut, tables = source_rows.read(settings)
         night_cut.record(spark, settings, run_id, business_date, cut, tables)
         # After the cut: what it shows was committed before the heartbeat.
