@@ -136,7 +136,7 @@ def test_trouble_with_the_score_does_not_hide_what_failed(
 
 @pytest.mark.parametrize(
     ("step", "first_move"),
-    [(streaming_night.bronze, "lakehouse.source_rows.read"), (batch_night.silver, "lakehouse.night_cut.recorded")],
+    [(streaming_night.bronze, "lakehouse.ledger.project"), (batch_night.silver, "lakehouse.night_cut.recorded")],
 )
 def test_a_night_that_fails_before_gold_is_scored_too(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, step: Step, first_move: str
