@@ -172,7 +172,7 @@ def record(
 
 
 def require_agreement(found: Sequence[Comparison], asked: Sequence[str]) -> None:
-    """Raise `SilverDiffers`, which names each table that does not agree, and what was read again for it."""
+    """Raise `SilverDiffers`, which names each table that does not agree, and what became of the rows `asked` for."""
     if different := [str(one) for one in found if one.differing]:
         raise SilverDiffers(different, asked)
 

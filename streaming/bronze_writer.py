@@ -224,8 +224,9 @@ class BronzeWriter:
         records = expanded.notifications if expanded else counts.read
         vanished = sum(one.rows for one in gone)
         holes = witness.holes(self._settings, self._stream, batch.number, batch.ranges, records)
-        # A record of an earlier try that the log lost meanwhile is counted, and is no hole.
-        holes -= 0 if expanded else vanished
+        if not expanded:
+            # A record of an earlier try that the log lost meanwhile is counted, and is no hole.
+            holes -= vanished
         promised = (taken.rows if taken else records) + holes + vanished
         entry = Entry(
             stream=self._stream.spec.table,
